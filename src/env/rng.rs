@@ -1,0 +1,73 @@
+//! The only random source. Seeded by the operating system in production, by the seed in simulation.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A random source; clones draw from the same sequence.
+#[derive(Clone)]
+pub struct Rng(Rc<RefCell<fastrand::Rng>>);
+
+impl Rng {
+    /// Seeded from the operating system (through the standard library's hasher keys).
+    #[must_use]
+    #[allow(clippy::disallowed_types)] // the hasher is used for its random keys only
+    pub fn real() -> Self {
+        Self::seeded(RandomState::new().hash_one(std::process::id()))
+    }
+
+    /// The sequence of `seed`, always the same.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Rc::new(RefCell::new(fastrand::Rng::with_seed(seed))))
+    }
+
+    /// Any 64 bits.
+    #[must_use]
+    pub fn u64(&self) -> u64 {
+        self.0.borrow_mut().u64(..)
+    }
+
+    /// A number within the range, both ends included.
+    #[must_use]
+    pub fn within(&self, range: RangeInclusive<u64>) -> u64 {
+        self.0.borrow_mut().u64(range)
+    }
+
+    /// A number below `end`, for choosing one of `end` things.
+    ///
+    /// # Panics
+    /// If `end` is zero: there is nothing to choose.
+    #[must_use]
+    pub fn below(&self, end: usize) -> usize {
+        self.0.borrow_mut().usize(..end)
+    }
+
+    /// True with the given probability, in thousandths.
+    #[must_use]
+    pub fn chance(&self, per_mille: u32) -> bool {
+        self.0.borrow_mut().u32(0..1000) < per_mille
+    }
+
+    /// A span between the two, both included, in steps of a nanosecond.
+    #[must_use]
+    pub fn between(&self, least: Duration, most: Duration) -> Duration {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.within(nanos(least)..=nanos(most).max(nanos(least))))
+    }
+
+    /// A source of its own, seeded from this one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::seeded(self.u64())
+    }
+}
+
+impl fmt::Debug for Rng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rng")
+    }
+}

@@ -1,0 +1,45 @@
+//! `quorate`: a consensus node that runs wholly on one single-threaded executor.
+//!
+//! The one idea: **a scope is a future**. What must end together lives in one future; you enter
+//! it with a proof that you may, you leave it with a proof of what happened, and dropping it is
+//! the cancellation. A node holds a term, a term holds the work of its leader; when an election
+//! fires, the parent drops the child, and everything it was waiting for is gone before the next
+//! statement runs. Nothing durable lives in what can be dropped.
+//!
+//! # The map, in reading order
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`id`], [`quorum`], [`error`] | the small words: identities, thresholds, the two kinds of error |
+//! | [`machine`] | the trait you implement: your replicated state machine |
+//! | [`scope`] | the one idea, in code; no protocol word in it |
+//! | [`env`] | the outside world behind concrete handles, real or simulated inside |
+//! | [`log`] | the durable journal: one owner of the disk |
+//! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
+//! | [`tcp`] | the real network: frames, dialling, accepting |
+//! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
+//! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
+//! | `sim` | the simulator (feature `sim`) |
+//! | [`manual`] | architecture, glossary, testing, performance, as pages |
+
+#[cfg(feature = "sidecar")]
+pub mod api;
+pub mod config;
+pub mod env;
+pub mod error;
+pub mod id;
+pub mod kv;
+pub mod log;
+pub mod machine;
+pub mod manual;
+pub mod quorum;
+pub mod raft;
+pub mod scope;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod tcp;
+
+pub use config::Config;
+pub use error::{Fatal, Refused};
+pub use id::{Index, NodeId, Term};
+pub use machine::{Committed, StateMachine};

@@ -1,0 +1,17 @@
+//! The one idea, in code: **a scope is a future**. No protocol word lives here.
+//!
+//! A scope is entered with a typed argument and left with a typed result; what it waits for is
+//! polled by it and by nobody else, so dropping the scope drops all of it before the next
+//! statement runs. The parts:
+//!
+//! - [`bell`]: "look again" for exactly one waiter, the way a scope is woken;
+//! - [`desk`]: requests in, exactly one answer out, even when the scope that would answer is gone;
+//! - [`watch`]: one value, many waiters;
+//! - [`first`]: a biased choice with named outcomes;
+//! - [`budget`]: slicing of long work and the watchdog of the longest poll.
+
+pub mod bell;
+pub mod budget;
+pub mod desk;
+pub mod first;
+pub mod watch;
