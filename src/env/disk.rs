@@ -68,7 +68,7 @@ pub trait Device {
 /// What an open file can do: the seam behind [`File`].
 pub trait DeviceFile {
     /// Its length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
     /// Writes all of `data`; durable only after a sync.
@@ -201,14 +201,13 @@ impl File {
     ///
     /// # Errors
     /// As the operating system says; so for all that follow.
-    #[allow(clippy::len_without_is_empty)] // nobody asks
-    pub fn len(&self) -> io::Result<u64> {
-        self.0.len()
+    pub fn size(&self) -> io::Result<u64> {
+        self.0.size()
     }
 
     /// The whole contents.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let len = usize::try_from(self.len()?).map_err(io::Error::other)?;
+        let len = usize::try_from(self.size()?).map_err(io::Error::other)?;
         self.read_at(0, len)
     }
 

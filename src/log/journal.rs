@@ -14,6 +14,7 @@ use super::record::{Batch, HEAD, RECORD_HEAD, Record, Ticket};
 use super::recover::{self, Recovered, Recovery};
 use super::sector::{self, SECTOR};
 use super::segment::{Segment, failed};
+use super::snapshot::{Snapshot, SnapshotError, SnapshotWriter, Snapshots};
 use super::spare::{self, Spares};
 
 /// The smallest segment: below, each batch would begin a new file.
@@ -72,7 +73,7 @@ impl Options {
         let largest = sector::sectors(HEAD + RECORD_HEAD + self.record_bytes_max) + 1;
         let range = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if range.contains(&self.segment_bytes)
-            && self.segment_bytes % SECTOR as u64 == 0
+            && self.segment_bytes.is_multiple_of(SECTOR as u64)
             && (largest * SECTOR) as u64 <= self.segment_bytes
         {
             return Ok(());
@@ -116,6 +117,7 @@ pub(super) struct Inner {
     pub(super) store: RefCell<Store>,
     pub(super) meter: RefCell<Meter>,
     reader: RefCell<Reader>,
+    snapshots: Snapshots,
 }
 
 /// The files.
@@ -175,6 +177,7 @@ impl Journal {
         mut replay: impl FnMut(Record) -> Result<(), Fatal>,
     ) -> Result<Self, Fatal> {
         options.check()?;
+        let snapshots = Snapshots::find(disk)?;
         let recovered = match recover::recover(disk, &mut replay)? {
             Some(recovered) => recovered,
             None => Self::begin(disk, rng, options)?,
@@ -206,6 +209,7 @@ impl Journal {
             store: RefCell::new(store),
             meter: RefCell::default(),
             reader: RefCell::default(),
+            snapshots,
         })))
     }
 
@@ -356,6 +360,20 @@ impl Journal {
             self.0.released.set(below.0);
             self.0.work.ring();
         }
+    }
+
+    /// The current snapshot, if there is one.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.0.snapshots.current()
+    }
+
+    /// Begins a new snapshot; `meta`, at most 1 MiB, is given back with it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Full`] if there is no room; [`SnapshotError::Fatal`] if the disk failed.
+    pub fn begin_snapshot(&self, meta: &[u8]) -> Result<SnapshotWriter, SnapshotError> {
+        self.0.snapshots.begin(meta)
     }
 
     /// What was found when the journal was opened.

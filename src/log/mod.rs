@@ -14,10 +14,10 @@
 //! what was written: a torn end that was never acknowledged is cut and said; anything else is
 //! refused with file and offset, never shortened silently.
 //!
-//! In reading order: [`sector`] (what a disk writes whole), [`record`] (batches of records),
-//! [`segment`] (one file), [`recover`] (reading it all again), [`journal`] (the handle), [`driver`]
-//! (the one writer), [`spare`] (files made ahead), [`snapshot`] (the state that replaces the log
-//! below it). The format in one page: the manual, `journal`.
+//! In reading order: `sector` (what a disk writes whole), `record` (batches of records), `segment`
+//! (one file), `recover` (reading it all again), `journal` (the handle), `driver` (the one writer),
+//! `spare` (files made ahead), `snapshot` (the state that replaces the log below it). The format
+//! in one page: the manual, `journal`.
 
 mod driver;
 mod journal;
@@ -25,8 +25,10 @@ mod record;
 mod recover;
 mod sector;
 mod segment;
+mod snapshot;
 mod spare;
 
 pub use journal::{Journal, Options};
 pub use record::{Record, Ticket};
 pub use recover::{Recovery, Torn};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};

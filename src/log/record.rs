@@ -104,7 +104,7 @@ impl Batch {
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.raw.extend_from_slice(now);
             self.len += now.len();
-            if self.len % BODY == 0 {
+            if self.len.is_multiple_of(BODY) {
                 self.raw.extend_from_slice(&[0; SECTOR - BODY]);
             }
             bytes = later;

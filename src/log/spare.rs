@@ -59,7 +59,7 @@ impl Spares {
         for (name, number) in names(disk).map_err(|e| failed("listing", &disk.place(), &e))? {
             let mut adopt = || {
                 let file = disk.open_file(&name)?;
-                let len = file.len()?;
+                let len = file.size()?;
                 if number.is_none() || !spares.wants(len) {
                     return disk.remove(&name);
                 }

@@ -61,7 +61,7 @@ impl Device for Memory {
 }
 
 impl DeviceFile for Contents {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.borrow().len() as u64)
     }
 

@@ -188,7 +188,7 @@ impl Device for Real {
 }
 
 impl DeviceFile for RealFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
