@@ -1,1 +1,3 @@
-//! (to be written)
+//! A replicated map with revisions, transactions, leases and watches: etcd's v3 data model.
+
+pub mod types;
