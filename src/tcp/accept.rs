@@ -150,7 +150,7 @@ async fn receive(shared: &Shared, session: Session) -> Broken {
     let mut inlet = Inlet::new(shared.limits.frame_bytes_max);
     let mut budget = Budget::new(READS_PER_TURN);
     loop {
-        match inlet.next() {
+        match inlet.take() {
             Err(broken) => return broken,
             Ok(Some(frame)) => {
                 shared.meter.count(|stats| stats.frames_in += 1);

@@ -114,9 +114,9 @@ impl Inlet {
     /// # Errors
     /// [`Broken::Rejected`] if the length is beyond the limit or the checksum is wrong; the stream
     /// is then of no further use.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub fn take(&mut self) -> Result<Option<Bytes>, Broken> {
         if self.large.is_some() {
-            return self.next_large();
+            return self.take_large();
         }
         let arrived = &self.buffer[self.start..self.end];
         let Some((header, rest)) = Header::parse(arrived) else {
@@ -136,14 +136,14 @@ impl Inlet {
             self.start += HEADER;
             let payload = Vec::new();
             self.large = Some(Large { header, payload });
-            return self.next_large();
+            return self.take_large();
         }
         Ok(None)
     }
 
     /// Moves what has arrived of a large frame out of the buffer; its memory grows with the bytes
     /// that are there, not with those that were announced.
-    fn next_large(&mut self) -> Result<Option<Bytes>, Broken> {
+    fn take_large(&mut self) -> Result<Option<Bytes>, Broken> {
         let Some(large) = &mut self.large else {
             return Ok(None);
         };
@@ -167,7 +167,7 @@ impl Inlet {
 
     /// Waits for more bytes and takes as many as one system call gives; returns how many.
     ///
-    /// Call it when [`next`](Self::next) has no more. Cancel safe: nothing changes until it is
+    /// Call it when [`take`](Self::take) has no more. Cancel safe: nothing changes until it is
     /// ready, and then all of it is kept.
     ///
     /// # Errors

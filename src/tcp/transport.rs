@@ -100,6 +100,9 @@ pub(super) struct Shared {
 ///
 /// Dropping it closes the listener at once and each connection when its task is next scheduled.
 pub async fn run(transport: Transport) -> Infallible {
+    for &peer in transport.peers.keys() {
+        transport.meter.link(peer, |_| {});
+    }
     let nudges = transport.peers.keys().map(|&peer| (peer, Bell::new()));
     let shared = Rc::new(Shared {
         wire: transport.wire,
