@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as Socket};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::env::clock::VirtualClock;
-use quorate::env::io::{TcpListener, block_on};
+use quorate::env::io::{Backend, TcpListener, block_on_with};
 use quorate::env::net::{Net, NetLimits, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Rng, Spawner};
@@ -55,8 +55,14 @@ struct World {
     limits: TcpLimits,
 }
 
-/// Runs a test on one executor, for 30 s at most.
-fn with_world<F: Future<Output = ()> + 'static>(test: impl FnOnce(World) -> F) {
+/// Runs a test on both loops, one after the other, for 30 s each at most.
+fn with_world<F: Future<Output = ()> + 'static>(test: impl Fn(World) -> F) {
+    for backend in [Backend::Epoll, Backend::AsyncIo] {
+        on_one_loop(backend, &test);
+    }
+}
+
+fn on_one_loop<F: Future<Output = ()> + 'static>(backend: Backend, test: impl Fn(World) -> F) {
     let executor = Rc::new(LocalExecutor::new());
     let world = World {
         clock: Clock::real(),
@@ -68,9 +74,9 @@ fn with_world<F: Future<Output = ()> + 'static>(test: impl FnOnce(World) -> F) {
         },
     };
     let deadline = world.clock.sleep(Duration::from_secs(30));
-    match block_on(&executor, first(test(world), deadline)) {
+    match block_on_with(backend, &executor, first(test(world), deadline)) {
         First::A(()) => {}
-        First::B(()) => panic!("the test hangs"),
+        First::B(()) => panic!("the test hangs on {backend:?}"),
     }
 }
 
@@ -403,11 +409,20 @@ fn a_crowd_of_strangers_is_bounded_and_keeps_no_peer_out() {
         world.limits.handshakes_max = 4;
         let ((first, at_first), (second, at_second)) = (listener(), listener());
         let one = world.start(1, first, &[(2, at_second)]);
-        let crowd: Vec<_> = (0..10)
+        let mut crowd: Vec<_> = (0..10)
             .map(|_| Socket::connect(at_first).unwrap())
             .collect();
         world.until(&one.meter, |stats| stats.accepted == 10).await;
         assert_eq!(one.rejects(Cause::Crowded), 6);
+        for oldest in &mut crowd[..6] {
+            // Closed, not kept: a reset or an end, and no more waiting.
+            oldest
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            let ended = oldest.read(&mut [0; 1]);
+            let waited = |e: &std::io::Error| e.kind() == ErrorKind::WouldBlock;
+            assert!(!ended.as_ref().is_err_and(waited), "{ended:?}");
+        }
         let two = world.start(2, second, &[(1, at_first)]);
         world.connected(&two).await;
         drop(crowd);

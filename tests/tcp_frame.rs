@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_lite::AsyncRead;
 use futures_lite::future::{block_on, poll_once};
+use futures_lite::{AsyncRead, AsyncWrite};
 use quorate::env::Rng;
 use quorate::tcp::Cause;
 use quorate::tcp::frame::{Broken, HEADER, Inlet, Outlet};
@@ -188,6 +188,50 @@ fn a_frame_that_claims_four_gigabytes_is_refused_at_its_header() {
         matches!(end, Broken::Rejected(Cause::FrameTooLarge)),
         "{end}"
     );
+}
+
+/// A sink that takes at most three bytes at a time and is pending before each.
+#[derive(Default)]
+struct Narrow {
+    taken: Vec<u8>,
+    ready: bool,
+}
+
+impl AsyncWrite for Narrow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.ready = !self.ready;
+        if self.ready {
+            return Poll::Pending;
+        }
+        let piece = buf.len().min(3);
+        self.taken.extend_from_slice(&buf[..piece]);
+        Poll::Ready(Ok(piece))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_flush_dropped_at_every_poll_goes_on_where_it_stopped() {
+    let frames = payloads(&Rng::seeded(6), &[50, 0, 7]);
+    let mut outlet = Outlet::new(100);
+    for frame in &frames {
+        assert!(outlet.push(frame));
+    }
+    let mut sink = Narrow::default();
+    while block_on(poll_once(outlet.flush(&mut sink))).is_none() {}
+    assert!(sink.taken == encoded(&frames));
+    assert!(outlet.is_empty());
 }
 
 #[test]

@@ -1,25 +1,120 @@
-//! The real reactor: sockets, timers and the loop that drives them. The only file that decides
-//! which reactor that is.
+//! The real world's sockets and timers, and the loop that drives them.
+//!
+//! # Two loops
+//!
+//! - [`Backend::Epoll`]: our own (`reactor.rs`), on Linux. One thread and no other. The program
+//!   `quorate` runs on it, and so does whoever calls [`block_on`].
+//! - [`Backend::AsyncIo`]: the crate `async-io`, everywhere. It works below *any* executor, which is
+//!   what a program needs that polls a node on a loop of its own; the price is a helper thread
+//!   named `async-io`, which wakes up several times for each idle wait.
+//!
+//! A socket or timer belongs to our loop if it is first waited for inside [`block_on`] (on Linux),
+//! else to `async-io`. Nobody has to choose, and both kinds work side by side in one process. It
+//! stays with that loop: do not carry one out of `block_on` into another executor.
 
+use std::cell::OnceCell;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Async;
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::sockopt;
 
-/// A connection: `AsyncRead` and `AsyncWrite`, also through a shared reference, so that one task
-/// can read while it writes.
-#[derive(Debug)]
-pub struct TcpStream(Async<StdStream>);
+#[cfg(target_os = "linux")]
+use crate::env::reactor::{self, Direction, Reactor, Watched};
 
-/// A listening socket.
+/// Which loop drives sockets and timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Our own, on Linux; elsewhere it is the same as the other one.
+    Epoll,
+    /// The crate `async-io`.
+    AsyncIo,
+}
+
+/// A descriptor that one of the two loops watches.
 #[derive(Debug)]
-pub struct TcpListener(Async<StdListener>);
+pub(super) enum Watch<T> {
+    #[cfg(target_os = "linux")]
+    Own(Watched<T>),
+    Portable(Async<T>),
+}
+
+impl<T: AsFd> Watch<T> {
+    /// Gives `io`, which must be non-blocking, to the loop that we are in.
+    pub(super) fn new(io: T) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(reactor) = Reactor::running() {
+            return Ok(Self::Own(Watched::new(&reactor, io)?));
+        }
+        Ok(Self::Portable(Async::new_nonblocking(io)?))
+    }
+
+    pub(super) fn get_ref(&self) -> &T {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Own(watched) => watched.get_ref(),
+            Self::Portable(io) => io.get_ref(),
+        }
+    }
+
+    /// Does `operation`, one system call that reads, when it does not block. Cancel safe.
+    pub(super) async fn read_with<R>(
+        &self,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Own(watched) => watched.when(Direction::Read, operation).await,
+            Self::Portable(io) => io.read_with(operation).await,
+        }
+    }
+}
+
+/// A running timer of the loop that we are in.
+#[derive(Debug)]
+pub(super) enum Timer {
+    #[cfg(target_os = "linux")]
+    Own(reactor::Timer),
+    Portable(async_io::Timer),
+}
+
+impl Timer {
+    pub(super) fn at(deadline: Instant) -> Self {
+        #[cfg(target_os = "linux")]
+        if let Some(reactor) = Reactor::running() {
+            return Self::Own(reactor::Timer::at(&reactor, deadline));
+        }
+        Self::Portable(async_io::Timer::at(deadline))
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Own(timer) => timer.poll(cx),
+            Self::Portable(timer) => Pin::new(timer).poll(cx).map(|_| ()),
+        }
+    }
+}
+
+/// A connection: `AsyncRead` and `AsyncWrite`, also through a shared reference, so that one task
+/// can read while it writes. One task at a time may wait for each direction.
+#[derive(Debug)]
+pub struct TcpStream(Watch<StdStream>);
+
+/// A listening socket. One task at a time may wait for a connection.
+#[derive(Debug)]
+pub struct TcpListener {
+    socket: Rc<StdListener>,
+    /// Made at the first wait, because a listener is often bound before any loop runs.
+    watch: OnceCell<Watch<Rc<StdListener>>>,
+}
 
 impl TcpStream {
     /// Opens a connection to `address`.
@@ -29,7 +124,13 @@ impl TcpStream {
     ///
     /// Cancel safe: dropping it abandons the attempt.
     pub async fn connect(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        Ok(Self(Async::<StdStream>::connect(address).await?))
+        #[cfg(target_os = "linux")]
+        if let Some(reactor) = Reactor::running() {
+            let stream = reactor::connect(&reactor, address.into()).await?;
+            return Ok(Self(Watch::Own(stream)));
+        }
+        let stream = Async::<StdStream>::connect(address).await?;
+        Ok(Self(Watch::Portable(stream)))
     }
 
     /// Waits until the other side has ended the connection (true), or has sent something although
@@ -41,14 +142,8 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub async fn ended(&self) -> io::Result<bool> {
-        loop {
-            self.0.readable().await?;
-            match self.get_ref().peek(&mut [0]) {
-                Ok(bytes) => return Ok(bytes == 0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let peek = |socket: &StdStream| socket.peek(&mut [0]);
+        Ok(self.0.read_with(peek).await? == 0)
     }
 
     /// The socket below, for options and addresses; reading or writing it directly is a mistake.
@@ -92,7 +187,11 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.0).poll_read(cx, buf)
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Watch::Own(watched) => watched.poll_read(cx, buf),
+            Watch::Portable(stream) => Pin::new(&mut &*stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -102,7 +201,13 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.0).poll_write(cx, buf)
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Watch::Own(watched) => {
+                watched.poll(cx, Direction::Write, |mut socket| socket.write(buf))
+            }
+            Watch::Portable(stream) => Pin::new(&mut &*stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -110,7 +215,13 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.0).poll_write_vectored(cx, bufs)
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Watch::Own(watched) => watched.poll(cx, Direction::Write, |mut socket| {
+                socket.write_vectored(bufs)
+            }),
+            Watch::Portable(stream) => Pin::new(&mut &*stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,7 +275,12 @@ impl TcpListener {
     /// # Errors
     /// What the operating system says, for example that the port is in use.
     pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        Ok(Self(Async::<StdListener>::bind(address)?))
+        let socket = StdListener::bind(address.into())?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: Rc::new(socket),
+            watch: OnceCell::new(),
+        })
     }
 
     /// Waits for the next connection. Cancel safe.
@@ -172,8 +288,16 @@ impl TcpListener {
     /// # Errors
     /// What the operating system says, for example that there are too many open files.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, from) = self.0.accept().await?;
-        Ok((TcpStream(stream), from))
+        let watch = match self.watch.get() {
+            Some(watch) => watch,
+            None => {
+                let watch = Watch::new(self.socket.clone())?;
+                self.watch.get_or_init(|| watch)
+            }
+        };
+        let (stream, from) = watch.read_with(|socket| socket.accept()).await?;
+        stream.set_nonblocking(true)?;
+        Ok((TcpStream(Watch::new(stream)?), from))
     }
 
     /// Where it listens.
@@ -187,7 +311,7 @@ impl TcpListener {
     /// The socket below, for options and addresses.
     #[must_use]
     pub fn get_ref(&self) -> &StdListener {
-        self.0.get_ref()
+        &self.socket
     }
 }
 
@@ -224,7 +348,27 @@ pub async fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
     receiver.recv().await.map_err(io::Error::other)?
 }
 
-/// Runs `future` to its end on this thread, and everything that it spawned on `executor`.
+/// Runs `future` to its end on this thread, and meanwhile everything that is spawned on `executor`,
+/// on the loop that suits the system best: [`Backend::Epoll`].
+///
+/// # Panics
+/// Inside another `block_on` of this thread.
 pub fn block_on<T>(executor: &smol::LocalExecutor<'_>, future: impl Future<Output = T>) -> T {
-    async_io::block_on(executor.run(future))
+    block_on_with(Backend::Epoll, executor, future)
+}
+
+/// [`block_on`] on a loop of the caller's choice.
+///
+/// # Panics
+/// With [`Backend::Epoll`], inside another `block_on` of this thread.
+pub fn block_on_with<T>(
+    backend: Backend,
+    executor: &smol::LocalExecutor<'_>,
+    future: impl Future<Output = T>,
+) -> T {
+    match backend {
+        #[cfg(target_os = "linux")]
+        Backend::Epoll => reactor::block_on(executor.run(future)),
+        _ => async_io::block_on(executor.run(future)),
+    }
 }
