@@ -1,1 +1,58 @@
-fn main() {}
+//! The command line of `quorate`.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the request was refused, or what was asked for is not there |
+//! | 2 | the command line, the environment or the configuration file makes no sense |
+//! | 3 | no endpoint answers |
+//! | 4 | the data directory cannot be used: locked, damaged, or another node's |
+//! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
+#![allow(missing_docs)]
+
+mod bench;
+mod endpoint;
+mod exit;
+mod histogram;
+mod http;
+mod load;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  the request was refused, or what was asked for is not there
+  2  the command line, the environment or the configuration file makes no sense
+  3  no endpoint answers
+  4  the data directory cannot be used: locked, damaged, or another node's
+  5  the node had to stop while it ran: its disk failed, or it cannot listen";
+
+/// A small replicated store that speaks etcd's JSON: one node or a cluster of them.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Bench(bench) => bench.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("quorate: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
