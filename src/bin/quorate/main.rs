@@ -11,13 +11,16 @@
 #![allow(missing_docs)]
 
 mod bench;
+mod client;
 mod endpoint;
 mod exit;
 mod histogram;
 mod http;
+mod kv;
 mod load;
 mod process;
 mod report;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -41,11 +44,19 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Put(kv::Put),
+    Get(kv::Get),
+    Del(kv::Del),
+    Watch(watch::Watch),
     Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
+        Command::Put(put) => put.run(),
+        Command::Get(get) => get.run(),
+        Command::Del(del) => del.run(),
+        Command::Watch(watch) => watch.run(),
         Command::Bench(bench) => bench.run(),
     };
     match result {
