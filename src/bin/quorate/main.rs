@@ -14,12 +14,14 @@ mod bench;
 mod client;
 mod endpoint;
 mod exit;
+mod fields;
 mod histogram;
 mod http;
 mod kv;
 mod load;
 mod process;
 mod report;
+mod settings;
 mod watch;
 
 use std::process::ExitCode;

@@ -56,23 +56,6 @@ impl Usage {
     }
 }
 
-/// The names of the threads of process `pid`, in the order of their making.
-pub(crate) fn thread_names(pid: u32) -> io::Result<Vec<String>> {
-    let mut threads = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = entry?.path();
-        let id: u32 = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok())
-            .unwrap_or(0);
-        if let Ok(name) = fs::read_to_string(path.join("comm")) {
-            threads.push((id, name.trim_end().to_owned()));
-        }
-    }
-    threads.sort();
-    Ok(threads.into_iter().map(|(_, name)| name).collect())
-}
-
 /// Fields 14 and 15 of `/proc/PID/stat`; the second field, a name in brackets, may hold anything.
 fn cpu_seconds(stat: &str) -> io::Result<f64> {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -109,7 +92,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Usage, cpu_seconds, field, thread_names};
+    use super::{Usage, cpu_seconds, field};
 
     #[test]
     fn fields_are_found_by_their_whole_name() {
@@ -131,11 +114,6 @@ mod tests {
     fn this_process_is_counted() {
         let usage = Usage::of(std::process::id()).expect("we exist");
         assert!(usage.peak_bytes >= usage.resident_bytes && usage.resident_bytes > 0);
-        assert!(
-            !thread_names(std::process::id())
-                .expect("we exist")
-                .is_empty()
-        );
         assert!(Usage::of(u32::MAX).is_err());
     }
 }
