@@ -136,7 +136,6 @@ fn gauges(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
         ("snapshot_index", "The last entry in the snapshot", status.snapshot_index.0),
         ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
-        ("loop_lag_us", "The longest recent delay of the loop", status.loop_lag_us),
         ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
     ];
     shared.node.read_stale(|store| {

@@ -93,7 +93,6 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("snapshot_index", status.snapshot_index.0);
     object.number("journal_bytes", status.journal_bytes);
     object.number("sync_us", status.sync_us);
-    object.number("loop_lag_us", status.loop_lag_us);
     object.flag("disk_full", status.disk_full);
     object.list("members", &shared.members, |out, member| {
         let mut fields = Object::new(out);

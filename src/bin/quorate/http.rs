@@ -253,7 +253,7 @@ impl Connection {
     /// Connects, without delaying small requests.
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
-        stream.get_ref().set_nodelay(true)?;
+        stream.send_at_once()?;
         Ok(Self {
             stream,
             inbound: Inbound::new(),
@@ -270,8 +270,6 @@ impl Connection {
     /// server closes before its answer is complete.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Response<'_>> {
         self.stream.write_all(request).await?;
-        // The answer cannot be here yet: asking the socket for it would be a wasted system call.
-        self.stream.readable().await?;
         let status = self.status().await?;
         self.body.clear();
         loop {
