@@ -5,11 +5,11 @@
 //! in one piece sets none.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::future::Future;
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};

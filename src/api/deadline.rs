@@ -63,7 +63,11 @@ impl Deadlines {
     /// Waits for `work` no longer than until `deadline`.
     ///
     /// Cancel safe if `work` is.
-    pub(crate) async fn within<T>(&self, span: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn within<T>(
+        &self,
+        span: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         use crate::scope::first::First;
         match first(work, self.after(span)).await {
             First::A(value) => Some(value),
@@ -121,7 +125,10 @@ impl Future for Deadline {
             }
         };
         let key = (self.at, id);
-        self.all.waiting.borrow_mut().insert(key, cx.waker().clone());
+        self.all
+            .waiting
+            .borrow_mut()
+            .insert(key, cx.waker().clone());
         if self.at < self.all.armed.get() {
             self.all.earlier.ring();
         }

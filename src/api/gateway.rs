@@ -140,14 +140,22 @@ impl Gateway {
     ///
     /// Dropping it closes the listener and every connection at once; what clients had proposed is
     /// in the log or it is not.
-    pub async fn serve(self, listener: TcpListener, spawner: Spawner, stop: impl Future<Output = ()>) {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        spawner: Spawner,
+        stop: impl Future<Output = ()>,
+    ) {
         let crowd = Crowd::new(self.0.clone(), spawner);
         let work = async {
             first(stop, crowd.accept(&listener)).await;
             drop(listener);
             self.0.closing.say();
             let drained = crowd.drained();
-            self.0.deadlines.within(self.0.limits.drain_timeout, drained).await;
+            self.0
+                .deadlines
+                .within(self.0.limits.drain_timeout, drained)
+                .await;
         };
         first(work, self.0.deadlines.run()).await;
         crowd.end().await;
@@ -156,7 +164,11 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gateway({} connections)", self.0.metrics.connections.get())
+        write!(
+            f,
+            "Gateway({} connections)",
+            self.0.metrics.connections.get()
+        )
     }
 }
 

@@ -93,7 +93,10 @@ pub(crate) fn render(shared: &Shared) -> String {
     let answers = Family::<Vec<(&'static str, String)>, Counter>::default();
     for (endpoint, codes) in Endpoint::NAMES.iter().zip(metrics.answers.borrow().iter()) {
         for (code, &count) in codes.iter().enumerate().filter(|&(_, &count)| count > 0) {
-            let labels = vec![("endpoint", (*endpoint).to_owned()), ("code", code.to_string())];
+            let labels = vec![
+                ("endpoint", (*endpoint).to_owned()),
+                ("code", code.to_string()),
+            ];
             answers.get_or_create(&labels).inc_by(count);
         }
     }
@@ -104,8 +107,16 @@ pub(crate) fn render(shared: &Shared) -> String {
         metrics.propose.snapshot(),
     );
     let counters = [
-        ("connections_refused", "Connections beyond the limit", metrics.refused.get()),
-        ("accept_errors", "Failed accepts", metrics.accept_errors.get()),
+        (
+            "connections_refused",
+            "Connections beyond the limit",
+            metrics.refused.get(),
+        ),
+        (
+            "accept_errors",
+            "Failed accepts",
+            metrics.accept_errors.get(),
+        ),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -124,22 +135,62 @@ fn gauges(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
     let status = shared.node.status();
     let metrics = &shared.metrics;
     let mut gauges = vec![
-        ("connections", "Connections at present", metrics.connections.get()),
+        (
+            "connections",
+            "Connections at present",
+            metrics.connections.get(),
+        ),
         ("watches", "Watches at present", metrics.watches.get()),
         ("resident_bytes", "Memory of this process", resident_bytes()),
-        ("is_leader", "1 if this node leads", u64::from(status.role == Role::Leader)),
-        ("has_leader", "1 if this node knows a leader", u64::from(status.leader.is_some())),
+        (
+            "is_leader",
+            "1 if this node leads",
+            u64::from(status.role == Role::Leader),
+        ),
+        (
+            "has_leader",
+            "1 if this node knows a leader",
+            u64::from(status.leader.is_some()),
+        ),
         ("term", "The term", status.term.0),
-        ("last_index", "The last entry of the log", status.last_index.0),
-        ("commit_index", "The last decided entry", status.commit_index.0),
-        ("applied_index", "The last applied entry", status.applied_index.0),
-        ("snapshot_index", "The last entry in the snapshot", status.snapshot_index.0),
-        ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
+        (
+            "last_index",
+            "The last entry of the log",
+            status.last_index.0,
+        ),
+        (
+            "commit_index",
+            "The last decided entry",
+            status.commit_index.0,
+        ),
+        (
+            "applied_index",
+            "The last applied entry",
+            status.applied_index.0,
+        ),
+        (
+            "snapshot_index",
+            "The last entry in the snapshot",
+            status.snapshot_index.0,
+        ),
+        (
+            "journal_bytes",
+            "Bytes of the journal on disk",
+            status.journal_bytes,
+        ),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
-        ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
+        (
+            "disk_full",
+            "1 if writes are refused for lack of room",
+            u64::from(status.disk_full),
+        ),
     ];
     shared.node.read_stale(|store| {
-        gauges.push(("revision", "The store's revision", store.revision().unsigned_abs()));
+        gauges.push((
+            "revision",
+            "The store's revision",
+            store.revision().unsigned_abs(),
+        ));
         gauges.push(("keys", "Keys in the store", store.key_count()));
         gauges.push(("data_bytes", "Bytes of keys and values", store.data_bytes()));
         gauges.push(("history_bytes", "Bytes of history", store.history_bytes()));

@@ -66,8 +66,9 @@ const FIELDS: &[Field] = fields! {
         "Where clients are served; port 0 takes a free one";
     "listen_peer" "listen-peer" "QUORATE_LISTEN_PEER" Text "127.0.0.1:2380" "ADDR:PORT"
         "Where the other members are heard; not opened by a node alone";
-    "advertise_client" "advertise-client" "QUORATE_ADVERTISE_CLIENT" List "" "URL,.."
-        "What clients are told to connect to [default: where clients are served]";
+    "advertise_client" "advertise-client" "QUORATE_ADVERTISE_CLIENT" List "" "[ID=]URL,.."
+        "Where clients are told to find this node, and ID=URL where to find others [default: where \
+         clients are served]";
     "timing" "timing" "QUORATE_TIMING" Text "lan" "lan|wan|flash"
         "How patient the node is: heartbeat and elections for one building, between cities, or \
          for boards with slow flash";

@@ -12,6 +12,7 @@
 
 mod bench;
 mod client;
+mod dev;
 mod endpoint;
 mod exit;
 mod fields;
@@ -19,9 +20,13 @@ mod histogram;
 mod http;
 mod kv;
 mod load;
+mod logging;
 mod process;
 mod report;
+mod serve;
 mod settings;
+mod stack;
+mod status;
 mod watch;
 
 use std::process::ExitCode;
@@ -40,12 +45,16 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct CommandLine {
+    /// Without a command: one durable node in ./quorate-data, for clients on this machine
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Dev(dev::Dev),
+    Status(status::Status),
     Put(kv::Put),
     Get(kv::Get),
     Del(kv::Del),
@@ -54,7 +63,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match CommandLine::parse().command {
+    let command = CommandLine::parse().command;
+    let result = match command.unwrap_or_else(|| Command::Serve(serve::Serve::alone())) {
+        Command::Serve(serve) => serve.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::Status(status) => status.run(),
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),
         Command::Del(del) => del.run(),

@@ -42,8 +42,8 @@ pub(crate) struct Settings {
     pub(crate) peers: BTreeMap<NodeId, String>,
     pub(crate) listen_client: SocketAddr,
     pub(crate) listen_peer: SocketAddr,
-    /// Empty if it follows from where clients are served.
-    pub(crate) advertise_client: Vec<String>,
+    /// Where clients reach members, as far as it was said.
+    pub(crate) advertise_client: BTreeMap<NodeId, Vec<String>>,
     pub(crate) sync: Sync,
     pub(crate) store: StoreLimits,
     pub(crate) log: LevelFilter,
@@ -80,7 +80,7 @@ impl Settings {
             peers,
             listen_client: reader.parsed("listen_client", address)?,
             listen_peer: reader.parsed("listen_peer", address)?,
-            advertise_client: reader.urls("advertise_client")?,
+            advertise_client: reader.urls("advertise_client", node)?,
             sync: reader.required("sync", "auto, inline or thread", |text| match text {
                 "auto" => Some(Sync::Auto),
                 "inline" => Some(Sync::Inline),
@@ -230,18 +230,28 @@ impl Reader<'_> {
         Ok(timing)
     }
 
-    fn urls(&self, key: &str) -> Result<Vec<String>, Failure> {
-        let urls = self.optional(key, "a list of http://HOST:PORT", |text| {
-            let urls = text.split(',').map(|url| {
+    /// Where clients reach the members: `URL` for this node, `ID=URL` for another.
+    fn urls(&self, key: &str, node: NodeId) -> Result<BTreeMap<NodeId, Vec<String>>, Failure> {
+        let wanted = "http://HOST:PORT, or ID=http://HOST:PORT for another node";
+        let all = self.optional(key, wanted, |text| {
+            let mut all: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+            for item in text.split(',') {
+                let (id, url) = match item.split_once('=') {
+                    Some((id, url)) => (NodeId(id.trim().parse().ok()?), url),
+                    None => (node, item),
+                };
                 let url = url.trim().trim_end_matches('/');
                 let host = url
                     .strip_prefix("http://")
                     .or(url.strip_prefix("https://"))?;
-                (!host.is_empty() && !host.contains('/')).then(|| url.to_owned())
-            });
-            urls.collect()
+                if host.is_empty() || host.contains('/') {
+                    return None;
+                }
+                all.entry(id).or_default().push(url.to_owned());
+            }
+            Some(all)
         })?;
-        Ok(urls.unwrap_or_default())
+        Ok(all.unwrap_or_default())
     }
 }
 
