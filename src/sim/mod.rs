@@ -1,1 +1,3 @@
-//! (to be written)
+//! The simulator.
+
+pub mod executor;
