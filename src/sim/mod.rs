@@ -1,3 +1,10 @@
 //! The simulator.
 
+pub mod checker;
 pub mod executor;
+pub mod history;
+pub mod machine;
+mod model;
+pub mod net;
+pub mod trace;
+pub mod world;
