@@ -19,6 +19,7 @@ use crate::env::Time;
 use crate::id::NodeId;
 use crate::raft::{Event, Role};
 use crate::sim::net::{Flight, Passage};
+use crate::sim::words;
 
 /// Lines kept for the report of a failure, unless a caller asks for all.
 pub const TAIL_LINES: usize = 80;
@@ -300,7 +301,7 @@ fn frame(text: &mut String, passage: Passage, flight: &Flight) -> fmt::Result {
         Passage::Held => ">|",
     };
     write!(text, "{:?} {arrow} {:?} ", flight.from, flight.to)?;
-    write!(text, "{} bytes", flight.frame.len())
+    words::describe(text, flight)
 }
 
 #[cfg(test)]
