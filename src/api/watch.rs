@@ -27,7 +27,7 @@ use crate::api::route::Endpoint;
 use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
 use crate::kv::types::WatchRequest;
-use crate::kv::watch::Watcher;
+use crate::kv::Watcher;
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 
