@@ -467,7 +467,7 @@ mod tests {
     use super::{Direction, REACTOR, Reactor, Timer, Watched, block_on, now};
     use futures_lite::future::poll_once;
     use std::future::poll_fn;
-    use std::io::{ErrorKind, Read};
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
@@ -504,18 +504,17 @@ mod tests {
             let (near, far) = pair();
             let watched = Watched::new(&reactor(), near).expect("room for one source");
             let mut tries = 0;
-            let mut read = |watched: &Watched<UnixStream>, cx: &mut _| {
-                watched.poll(cx, Direction::Read, |mut io| {
-                    tries += 1;
-                    io.read(&mut [0; 8])
-                })
+            let mut read = |mut io: &UnixStream| {
+                tries += 1;
+                io.read(&mut [0; 8])
             };
             for _ in 0..5 {
-                assert!(poll_once(poll_fn(|cx| read(&watched, cx))).await.is_none());
+                let waiting = watched.when(Direction::Read, &mut read);
+                assert!(poll_once(waiting).await.is_none());
             }
             drop(far);
-            let end = poll_fn(|cx| read(&watched, cx)).await;
-            assert_eq!(end.map_err(|error| error.kind()), Ok::<_, ErrorKind>(0));
+            let end = watched.when(Direction::Read, &mut read).await;
+            assert!(matches!(end, Ok(0)), "{end:?}");
             assert_eq!(
                 tries, 2,
                 "once to learn that it blocks, once after the event"
