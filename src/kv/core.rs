@@ -163,10 +163,8 @@ impl Core {
     pub(super) fn tidy(&mut self) {
         self.history.bound(&self.limits, self.revision);
         let items = &mut self.items;
-        self.history.free(FREED_PER_ENTRY, |key, seq| {
-            if items.get(key).is_some_and(|i| i.last == seq) {
-                items.remove(key);
-            }
+        self.history.free(FREED_PER_ENTRY, |key| {
+            items.remove(key);
         });
     }
 }

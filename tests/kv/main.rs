@@ -1,6 +1,8 @@
 //! The replicated map, seen from outside: one property a test, and a naive model that it must
 //! equal under random commands.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
+
 mod countdown;
 mod figures;
 mod leases;

@@ -167,6 +167,14 @@ impl Model {
         self.revision
     }
 
+    /// Keeps so many revisions. The first change is at revision 2, so nothing is lost before 3.
+    pub(crate) fn bound(&mut self, revisions: i64) {
+        let oldest = self.revision - revisions + 1;
+        if oldest > 2 {
+            self.compacted = self.compacted.max(oldest);
+        }
+    }
+
     fn may_put(&self, r: &PutRequest) -> Result<(), KvError> {
         if (r.ignore_value || r.ignore_lease) && self.get(&r.key).is_none() {
             return Err(KvError::KeyNotFound);

@@ -298,13 +298,20 @@ impl Follower {
 }
 
 /// Applies the steps to both and compares at each.
-fn run(steps: Vec<Step>) -> u64 {
-    let (mut m, mut model) = (Machine::new(), Model::new());
+fn run(steps: Vec<Step>, history: i64) -> u64 {
+    let mut m = Machine::with_limits(Limits {
+        history_revisions: history as u64,
+        ..Limits::default()
+    });
+    let mut model = Model::new();
     let mut pinned = None;
     let mut followers: Vec<Follower> = vec![];
     for step in steps {
         match step {
-            Step::Apply(command) => assert_eq!(m.apply(command.clone()), model.apply(&command)),
+            Step::Apply(command) => {
+                assert_eq!(m.apply(command.clone()), model.apply(&command));
+                model.bound(history);
+            }
             Step::Read(request) => {
                 let expect = model.range(&request, model.revision);
                 assert_eq!(m.store.range(&request), expect, "{request:?}");
@@ -348,16 +355,16 @@ fn run(steps: Vec<Step>) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_equals_the_naive_model(steps in steps()) {
-        run(steps);
+    fn the_store_equals_the_naive_model(steps in steps(), history in 1i64..60) {
+        run(steps, history);
     }
 
     #[test]
     fn the_same_steps_twice_give_the_same_digest(steps in steps()) {
-        prop_assert_eq!(run(steps.clone()), run(steps));
+        prop_assert_eq!(run(steps.clone(), 9), run(steps, 9));
     }
 
     #[test]
