@@ -167,7 +167,7 @@ impl StateMachine for Store {
         let core = &mut *self.core.borrow_mut();
         let mut old = std::mem::replace(core, restored);
         core.hub = std::mem::take(&mut old.hub);
-        core.hub.jumped(old.revision);
+        core.hub.jumped(old.revision, core.revision);
         snapshot::retire(old);
         Ok(())
     }
