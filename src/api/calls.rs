@@ -10,7 +10,6 @@ use crate::api::decode;
 use crate::api::encode::{self, Object};
 use crate::api::fail::{Failure, code};
 use crate::api::gateway::Shared;
-use crate::error::Refused;
 use crate::kv::Store;
 use crate::kv::types::{Command, LeaseStatus, RangeRequest, Response, TxnRequest};
 
@@ -22,28 +21,27 @@ pub(crate) async fn propose(
     shared: &Shared,
     command: &Command,
 ) -> Result<(Response, u64), Failure> {
-    let began = shared.clock().now();
-    let proposed = shared.node.propose(command.encode().into());
-    let applied = shared
-        .deadlines
-        .within(shared.limits.request_timeout, proposed)
-        .await
-        .unwrap_or(Err(Refused::TimedOut))?;
-    shared.metrics.propose.observe(shared.clock().now().since(began));
+    let began = shared.clock.now();
+    let applied = shared.node.propose(command.encode().into()).await?;
+    shared
+        .metrics
+        .propose
+        .observe(shared.clock.now().since(began));
     Ok((applied.response?, applied.term.0))
 }
 
 /// Looks at the state linearizably.
-pub(crate) async fn read<T>(
-    shared: &Shared,
-    look: impl FnOnce(&Store) -> T,
-) -> Result<T, Failure> {
-    let looked = shared.deadlines.within(shared.limits.request_timeout, shared.node.read(look));
-    Ok(looked.await.unwrap_or(Err(Refused::TimedOut))?)
+pub(crate) async fn read<T>(shared: &Shared, look: impl FnOnce(&Store) -> T) -> Result<T, Failure> {
+    Ok(shared.node.read(look).await?)
 }
 
 /// An answer with its header and the fields that `fill` adds.
-fn answer(shared: &Shared, revision: i64, term: u64, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+fn answer(
+    shared: &Shared,
+    revision: i64,
+    term: u64,
+    fill: impl FnOnce(&mut Object<'_>),
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     let mut object = shared.begin(&mut out, revision, term);
     fill(&mut object);
@@ -53,7 +51,10 @@ fn answer(shared: &Shared, revision: i64, term: u64, fill: impl FnOnce(&mut Obje
 
 /// A response of another kind than the command's: the state machine breaks its word.
 fn mismatch(response: &Response) -> Failure {
-    Failure::new(code::INTERNAL, format!("quorate: unexpected response {response:?}"))
+    Failure::new(
+        code::INTERNAL,
+        format!("quorate: unexpected response {response:?}"),
+    )
 }
 
 /// `/v3/kv/put`.
@@ -78,7 +79,9 @@ pub(crate) async fn range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     } else {
         read(shared, look).await?
     }?;
-    Ok(answer(shared, range.revision, shared.term(), |object| encode::range(object, &range)))
+    Ok(answer(shared, range.revision, shared.term(), |object| {
+        encode::range(object, &range)
+    }))
 }
 
 /// `/v3/kv/deleterange`.
@@ -101,7 +104,9 @@ pub(crate) async fn txn(shared: &Rc<Shared>, body: &[u8]) -> Reply {
         && let Some(txn) = read(shared, |store| store.txn(&request)).await??
     {
         let term = shared.term();
-        return Ok(answer(shared, txn.revision, term, |object| encode::txn(object, &txn)));
+        return Ok(answer(shared, txn.revision, term, |object| {
+            encode::txn(object, &txn)
+        }));
     }
     match propose(shared, &Command::Txn(request)).await? {
         (Response::Txn(txn), term) => Ok(answer(shared, txn.revision, term, |object| {
@@ -124,12 +129,17 @@ pub(crate) async fn compaction(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 pub(crate) async fn lease_grant(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     let decode::Lease { id, ttl: ttl_s, .. } = decode::request(body)?;
     match propose(shared, &Command::LeaseGrant { id, ttl_s }).await? {
-        (Response::LeaseGrant { revision, id, ttl_s }, term) => {
-            Ok(answer(shared, revision, term, |object| {
-                object.int("ID", id);
-                object.int("TTL", ttl_s);
-            }))
-        }
+        (
+            Response::LeaseGrant {
+                revision,
+                id,
+                ttl_s,
+            },
+            term,
+        ) => Ok(answer(shared, revision, term, |object| {
+            object.int("ID", id);
+            object.int("TTL", ttl_s);
+        })),
         (other, _) => Err(mismatch(&other)),
     }
 }
@@ -160,7 +170,9 @@ pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: &[u8]) -> Repl
 fn lease_fields(object: &mut Object<'_>, lease: &LeaseStatus) {
     object.int("TTL", lease.remaining_s);
     object.int("grantedTTL", lease.granted_ttl_s);
-    object.list("keys", &lease.keys, |out, key| encode::push_base64(out, key));
+    object.list("keys", &lease.keys, |out, key| {
+        encode::push_base64(out, key)
+    });
 }
 
 /// `/v3/lease/leases`.
@@ -183,9 +195,13 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
             let mut fields = Object::new(out);
             fields.uint("ID", member.id.0);
             fields.text("name", &member.name);
-            fields.list("peerURLs", std::slice::from_ref(&member.peer_url), |out, url| {
-                encode::push_text(out, url);
-            });
+            fields.list(
+                "peerURLs",
+                std::slice::from_ref(&member.peer_url),
+                |out, url| {
+                    encode::push_text(out, url);
+                },
+            );
             fields.list("clientURLs", &member.client_urls, |out, url| {
                 encode::push_text(out, url);
             });
@@ -197,7 +213,9 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
 /// `/v3/maintenance/status`.
 pub(crate) fn maintenance_status(shared: &Shared) -> Vec<u8> {
     let status = shared.node.status();
-    let (revision, bytes) = shared.node.read_stale(|store| (store.revision(), store.data_bytes()));
+    let (revision, bytes) = shared
+        .node
+        .read_stale(|store| (store.revision(), store.data_bytes()));
     answer(shared, revision, status.term.0, |object| {
         object.text("version", super::ETCD_VERSION);
         object.uint("dbSize", bytes);

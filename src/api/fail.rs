@@ -102,10 +102,9 @@ impl From<Refused> for Failure {
             ),
             Refused::Superseded => (code::UNAVAILABLE, "etcdserver: leader changed"),
             Refused::Overloaded => (code::RESOURCE_EXHAUSTED, "etcdserver: too many requests"),
-            Refused::TooLarge { .. } => (
-                code::INVALID_ARGUMENT,
-                "etcdserver: request is too large",
-            ),
+            Refused::TooLarge { .. } => {
+                (code::INVALID_ARGUMENT, "etcdserver: request is too large")
+            }
             Refused::DiskFull => (
                 code::RESOURCE_EXHAUSTED,
                 "etcdserver: mvcc: database space exceeded",

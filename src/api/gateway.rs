@@ -13,15 +13,13 @@ use std::rc::Rc;
 use event_listener::Event;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use rustix::net::sockopt;
 use smol_hyper::rt::FuturesIo;
 
 use crate::api::answer::answer;
 use crate::api::body::Memory;
 use crate::api::conn::{Phase, Socket};
-use crate::api::deadline::Deadlines;
 use crate::api::encode::Object;
-use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, KEEPALIVE_IDLE};
+use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
@@ -50,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) node: Node<Store>,
     pub(crate) members: Vec<MemberInfo>,
     pub(crate) limits: ApiLimits,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) clock: Clock,
     pub(crate) memory: Rc<Memory>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
@@ -60,14 +58,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The clock.
-    pub(crate) fn clock(&self) -> &Clock {
-        self.deadlines.clock()
-    }
-
     /// The term that this node is in.
     pub(crate) fn term(&self) -> u64 {
-        self.node.status().term.0
+        self.node.term().0
     }
 
     /// Opens an answer with its header.
@@ -127,7 +120,7 @@ impl Gateway {
             members,
             limits,
             started: clock.now(),
-            deadlines: Deadlines::new(clock),
+            clock,
             memory: Memory::new(limits.memory_bytes_max),
             metrics: Metrics::default(),
             closing: Closing::default(),
@@ -140,23 +133,29 @@ impl Gateway {
     ///
     /// Dropping it closes the listener and every connection at once; what clients had proposed is
     /// in the log or it is not.
-    pub async fn serve(self, listener: TcpListener, spawner: Spawner, stop: impl Future<Output = ()>) {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        spawner: Spawner,
+        stop: impl Future<Output = ()>,
+    ) {
         let crowd = Crowd::new(self.0.clone(), spawner);
-        let work = async {
-            first(stop, crowd.accept(&listener)).await;
-            drop(listener);
-            self.0.closing.say();
-            let drained = crowd.drained();
-            self.0.deadlines.within(self.0.limits.drain_timeout, drained).await;
-        };
-        first(work, self.0.deadlines.run()).await;
+        first(stop, crowd.accept(&listener)).await;
+        drop(listener);
+        self.0.closing.say();
+        let late = self.0.clock.sleep(self.0.limits.drain_timeout);
+        first(crowd.drained(), late).await;
         crowd.end().await;
     }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gateway({} connections)", self.0.metrics.connections.get())
+        write!(
+            f,
+            "Gateway({} connections)",
+            self.0.metrics.connections.get()
+        )
     }
 }
 
@@ -207,7 +206,7 @@ impl Crowd {
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     add(&self.shared.metrics.accept_errors, 1);
-                    self.shared.clock().sleep(ACCEPT_PAUSE).await;
+                    self.shared.clock.sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -221,7 +220,7 @@ impl Crowd {
             refuse(stream.get_ref());
             return;
         }
-        set_options(stream.get_ref());
+        set_options(&stream);
         add(&metrics.connections, 1);
         let connection = connection(self.shared.clone(), self.http.clone(), stream);
         let leaving = Leaving {
@@ -284,7 +283,7 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
     let socket = Socket::new(
         stream,
         phase.clone(),
-        shared.deadlines.clone(),
+        shared.clock.clone(),
         shared.limits.receive_timeout,
         shared.limits.send_timeout,
     );
@@ -314,10 +313,10 @@ fn refuse(mut stream: &StdStream) {
 }
 
 /// Answers leave at once, and a client whose machine is gone is noticed within minutes.
-fn set_options(stream: &StdStream) {
-    let options = sockopt::set_tcp_nodelay(stream, true)
-        .and_then(|()| sockopt::set_socket_keepalive(stream, true))
-        .and_then(|()| sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE));
+fn set_options(stream: &TcpStream) {
+    let options = stream
+        .send_at_once()
+        .and_then(|()| stream.end_when_silent_for(SILENCE_MAX));
     if let Err(error) = options {
         tracing::debug!(%error, "a socket option could not be set");
     }

@@ -34,7 +34,9 @@ pub(crate) async fn open(
         None => Ok(Vec::new()),
     };
     match first_line {
-        Ok(bytes) if requests.ended() => whole(&shared, &phase, Endpoint::LeaseKeepAlive, Ok(bytes)),
+        Ok(bytes) if requests.ended() => {
+            whole(&shared, &phase, Endpoint::LeaseKeepAlive, Ok(bytes))
+        }
         Ok(bytes) => {
             shared.metrics.answered(Endpoint::LeaseKeepAlive, 0);
             let stream = Stream::new(|pieces| session(shared, requests, bytes, pieces));
@@ -73,7 +75,12 @@ async fn session(
 /// Renews a lease. One that is gone has no time to live: that is the answer, not an error.
 async fn renew(shared: &Rc<Shared>, id: i64) -> Result<Vec<u8>, Failure> {
     let (revision, term, ttl_s) = match propose(shared, &Command::LeaseRenew { id }).await {
-        Ok((Response::LeaseRenew { revision, ttl_s, .. }, term)) => (revision, term, ttl_s),
+        Ok((
+            Response::LeaseRenew {
+                revision, ttl_s, ..
+            },
+            term,
+        )) => (revision, term, ttl_s),
         Err(failure) if failure == KvError::LeaseNotFound.into() => {
             let revision = read(shared, crate::kv::Store::revision).await?;
             (revision, shared.term(), 0)

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::api::gateway::Shared;
 use crate::api::probes::resident_bytes;
 use crate::api::route::Endpoint;
-use crate::raft::Role;
+use crate::raft::{Role, Status};
 
 /// gRPC codes are 0 to 16.
 const CODES: usize = 17;
@@ -90,10 +90,14 @@ pub(crate) fn add(cell: &Cell<u64>, by: i64) {
 pub(crate) fn render(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("quorate");
     let metrics = &shared.metrics;
+    let status = shared.node.status();
     let answers = Family::<Vec<(&'static str, String)>, Counter>::default();
     for (endpoint, codes) in Endpoint::NAMES.iter().zip(metrics.answers.borrow().iter()) {
         for (code, &count) in codes.iter().enumerate().filter(|&(_, &count)| count > 0) {
-            let labels = vec![("endpoint", (*endpoint).to_owned()), ("code", code.to_string())];
+            let labels = vec![
+                ("endpoint", (*endpoint).to_owned()),
+                ("code", code.to_string()),
+            ];
             answers.get_or_create(&labels).inc_by(count);
         }
     }
@@ -104,13 +108,31 @@ pub(crate) fn render(shared: &Shared) -> String {
         metrics.propose.snapshot(),
     );
     let counters = [
-        ("connections_refused", "Connections beyond the limit", metrics.refused.get()),
-        ("accept_errors", "Failed accepts", metrics.accept_errors.get()),
+        (
+            "connections_refused",
+            "Connections beyond the limit",
+            metrics.refused.get(),
+        ),
+        (
+            "accept_errors",
+            "Failed accepts",
+            metrics.accept_errors.get(),
+        ),
+        (
+            "frames_dropped",
+            "Frames to peers dropped from full queues",
+            status.dropped,
+        ),
+        (
+            "frames_malformed",
+            "Frames of peers that made no sense",
+            status.malformed,
+        ),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
     }
-    for (name, help, value) in gauges(shared) {
+    for (name, help, value) in gauges(shared, &status) {
         registry.register(name, help, ConstGauge::new(value));
     }
     let mut text = String::new();
@@ -120,27 +142,70 @@ pub(crate) fn render(shared: &Shared) -> String {
 }
 
 /// The present values.
-fn gauges(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
-    let status = shared.node.status();
+fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, u64)> {
     let metrics = &shared.metrics;
     let mut gauges = vec![
-        ("connections", "Connections at present", metrics.connections.get()),
+        (
+            "connections",
+            "Connections at present",
+            metrics.connections.get(),
+        ),
         ("watches", "Watches at present", metrics.watches.get()),
         ("resident_bytes", "Memory of this process", resident_bytes()),
-        ("is_leader", "1 if this node leads", u64::from(status.role == Role::Leader)),
-        ("has_leader", "1 if this node knows a leader", u64::from(status.leader.is_some())),
+        (
+            "is_leader",
+            "1 if this node leads",
+            u64::from(status.role == Role::Leader),
+        ),
+        (
+            "has_leader",
+            "1 if this node knows a leader",
+            u64::from(status.leader.is_some()),
+        ),
         ("term", "The term", status.term.0),
-        ("last_index", "The last entry of the log", status.last_index.0),
-        ("commit_index", "The last decided entry", status.commit_index.0),
-        ("applied_index", "The last applied entry", status.applied_index.0),
-        ("snapshot_index", "The last entry in the snapshot", status.snapshot_index.0),
-        ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
+        (
+            "last_index",
+            "The last entry of the log",
+            status.last_index.0,
+        ),
+        (
+            "commit_index",
+            "The last decided entry",
+            status.commit_index.0,
+        ),
+        (
+            "applied_index",
+            "The last applied entry",
+            status.applied_index.0,
+        ),
+        (
+            "snapshot_index",
+            "The last entry in the snapshot",
+            status.snapshot_index.0,
+        ),
+        (
+            "journal_bytes",
+            "Bytes of the journal on disk",
+            status.journal_bytes,
+        ),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
-        ("loop_lag_us", "The longest recent delay of the loop", status.loop_lag_us),
-        ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
+        (
+            "waiting",
+            "Requests that wait for a decision",
+            status.waiting as u64,
+        ),
+        (
+            "disk_full",
+            "1 if writes are refused for lack of room",
+            u64::from(status.disk_full),
+        ),
     ];
     shared.node.read_stale(|store| {
-        gauges.push(("revision", "The store's revision", store.revision().unsigned_abs()));
+        gauges.push((
+            "revision",
+            "The store's revision",
+            store.revision().unsigned_abs(),
+        ));
         gauges.push(("keys", "Keys in the store", store.key_count()));
         gauges.push(("data_bytes", "Bytes of keys and values", store.data_bytes()));
         gauges.push(("history_bytes", "Bytes of history", store.history_bytes()));

@@ -7,7 +7,6 @@ mod answer;
 mod body;
 mod calls;
 mod conn;
-mod deadline;
 mod decode;
 mod encode;
 mod fail;

@@ -14,8 +14,8 @@ use crate::api::encode::{Object, push_text};
 use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
 use crate::error::Refused;
-use crate::kv::Store;
 use crate::raft::Role;
+use crate::scope::first::{First, first};
 
 /// `/version`: etcd's fields, because clients choose their dialect by them, and our own.
 pub(crate) fn version() -> Vec<u8> {
@@ -30,9 +30,11 @@ pub(crate) fn version() -> Vec<u8> {
 
 /// Whether a quorum answers in time; if not, why not.
 async fn ready(shared: &Shared) -> Result<(), Refused> {
-    let read = shared.node.read(Store::revision);
-    let answered = shared.deadlines.within(shared.limits.ready_timeout, read);
-    answered.await.unwrap_or(Err(Refused::TimedOut)).map(drop)
+    let read = shared.node.read(|_| ());
+    match first(read, shared.clock.sleep(shared.limits.ready_timeout)).await {
+        First::A(answered) => answered,
+        First::B(()) => Err(Refused::TimedOut),
+    }
 }
 
 /// `/livez`, `/readyz`, `/health` and `/metrics`.
@@ -44,7 +46,11 @@ pub(crate) async fn probe(
     phase.set(Phase::Serving);
     let (status, kind, body) = match endpoint {
         // Whoever reads this has an answer from the one loop that does everything.
-        Endpoint::Livez => (StatusCode::OK, "text/plain; charset=utf-8", b"ok\n".to_vec()),
+        Endpoint::Livez => (
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            b"ok\n".to_vec(),
+        ),
         Endpoint::Metrics => (
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -52,22 +58,38 @@ pub(crate) async fn probe(
         ),
         Endpoint::Health => match ready(shared).await {
             Ok(()) => (StatusCode::OK, "application/json", health(true)),
-            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", health(false)),
+            Err(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "application/json",
+                health(false),
+            ),
         },
         _ => match ready(shared).await {
-            Ok(()) => (StatusCode::OK, "text/plain; charset=utf-8", b"ok\n".to_vec()),
+            Ok(()) => (
+                StatusCode::OK,
+                "text/plain; charset=utf-8",
+                b"ok\n".to_vec(),
+            ),
             Err(why) => {
                 let body = format!("not ready: {why}\n").into_bytes();
-                (StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", body)
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "text/plain; charset=utf-8",
+                    body,
+                )
             }
         },
     };
     phase.set(Phase::Idle);
     // The codes of OK and of UNAVAILABLE.
-    shared.metrics.answered(endpoint, if status == StatusCode::OK { 0 } else { 14 });
+    shared
+        .metrics
+        .answered(endpoint, if status == StatusCode::OK { 0 } else { 14 });
     let mut response = Response::new(Answer::whole(body, None));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -91,16 +113,21 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("commit_index", status.commit_index.0);
     object.number("applied_index", status.applied_index.0);
     object.number("snapshot_index", status.snapshot_index.0);
+    object.number("first_index", status.first_index.0);
     object.number("journal_bytes", status.journal_bytes);
     object.number("sync_us", status.sync_us);
-    object.number("loop_lag_us", status.loop_lag_us);
+    object.number("waiting", status.waiting as u64);
+    object.number("frames_dropped", status.dropped);
+    object.number("frames_malformed", status.malformed);
     object.flag("disk_full", status.disk_full);
     object.list("members", &shared.members, |out, member| {
         let mut fields = Object::new(out);
         fields.number("id", member.id.0);
         fields.text("name", &member.name);
         fields.text("peer_url", &member.peer_url);
-        fields.list("client_urls", &member.client_urls, |out, url| push_text(out, url));
+        fields.list("client_urls", &member.client_urls, |out, url| {
+            push_text(out, url)
+        });
         fields.end();
     });
     object.list("peers", &status.peers, |out, peer| {
@@ -133,7 +160,7 @@ fn store_fields(shared: &Shared, object: &mut Object<'_>) {
 }
 
 fn millis(shared: &Shared) -> u64 {
-    let uptime = shared.clock().now().since(shared.started);
+    let uptime = shared.clock.now().since(shared.started);
     u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
 }
 

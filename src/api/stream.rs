@@ -96,7 +96,10 @@ pub(crate) fn error_line(failure: &Failure) -> Vec<u8> {
     error.number("grpc_code", failure.code.into());
     error.number("http_code", failure.status.as_u16().into());
     error.text("message", &failure.text);
-    error.text("http_status", failure.status.canonical_reason().unwrap_or_default());
+    error.text(
+        "http_status",
+        failure.status.canonical_reason().unwrap_or_default(),
+    );
     error.end();
     object.end();
     out.push(b'\n');
