@@ -157,7 +157,13 @@ pub(crate) async fn lease_revoke(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 /// it leads.
 pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     let decode::Lease { id, keys, .. } = decode::request(body)?;
-    let (revision, lease) = read(shared, |store| (store.revision(), store.lease(id, keys))).await?;
+    let look = |store: &Store| (store.revision(), store.lease(id, keys));
+    let (revision, mut lease) = read(shared, look).await?;
+    if let Some(lease) = &mut lease
+        && let Some(remaining_s) = shared.leases.remaining_s(id)
+    {
+        lease.remaining_s = remaining_s;
+    }
     Ok(answer(shared, revision, shared.term(), |object| {
         object.int("ID", id);
         match lease {

@@ -19,6 +19,7 @@ use crate::api::answer::answer;
 use crate::api::body::Memory;
 use crate::api::conn::{Phase, Socket};
 use crate::api::encode::Object;
+use crate::api::leases::Keeper;
 use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) memory: Rc<Memory>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
+    pub(crate) leases: Keeper,
     pub(crate) closing: Closing,
     /// `"cluster_id":"..","member_id":".."`: the part of a header that never changes.
     identity: Vec<u8>,
@@ -116,6 +118,7 @@ impl Gateway {
         object.uint("cluster_id", status.cluster.0);
         object.uint("member_id", status.node.0);
         Self(Rc::new(Shared {
+            leases: Keeper::new(node.clone(), clock.clone()),
             node,
             members,
             limits,
@@ -128,7 +131,8 @@ impl Gateway {
         }))
     }
 
-    /// Serves `listener` until `stop` is ready, then closes it, lets answers in progress end
+    /// Serves `listener`, and counts down the leases while the node leads, until `stop` is ready;
+    /// then closes it, lets answers in progress end
     /// within [`ApiLimits::drain_timeout`], and returns when no connection is left.
     ///
     /// Dropping it closes the listener and every connection at once; what clients had proposed is
@@ -140,7 +144,7 @@ impl Gateway {
         stop: impl Future<Output = ()>,
     ) {
         let crowd = Crowd::new(self.0.clone(), spawner);
-        first(stop, crowd.accept(&listener)).await;
+        first(stop, first(crowd.accept(&listener), self.0.leases.run())).await;
         drop(listener);
         self.0.closing.say();
         let late = self.0.clock.sleep(self.0.limits.drain_timeout);

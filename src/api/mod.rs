@@ -12,6 +12,7 @@ mod encode;
 mod fail;
 mod gateway;
 mod keepalive;
+mod leases;
 mod limits;
 mod metrics;
 mod probes;

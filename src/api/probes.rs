@@ -155,7 +155,7 @@ fn store_fields(shared: &Shared, object: &mut Object<'_>) {
         object.number("keys", store.key_count());
         object.number("data_bytes", store.data_bytes());
         object.number("history_bytes", store.history_bytes());
-        object.number("leases", store.leases().len() as u64);
+        object.number("leases", store.lease_count() as u64);
     });
 }
 

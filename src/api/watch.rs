@@ -26,8 +26,8 @@ use crate::api::metrics::add;
 use crate::api::route::Endpoint;
 use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
-use crate::kv::{Store, Watcher};
 use crate::kv::types::WatchRequest;
+use crate::kv::{Store, Watcher};
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 

@@ -117,7 +117,9 @@ impl Served {
     /// One question on a connection of its own.
     pub async fn get(&self, path: &str) -> Answer {
         let mut client = self.connect().await;
-        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        client
+            .send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+            .await;
         client.answer().await
     }
 
@@ -143,7 +145,10 @@ pub struct Client {
 impl Client {
     /// Writes text.
     pub async fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.expect("it is sent");
+        self.stream
+            .write_all(text.as_bytes())
+            .await
+            .expect("it is sent");
     }
 
     /// Writes text, which the server may refuse to take.
@@ -197,7 +202,9 @@ impl Client {
     /// The head of the next answer and its status, without its body.
     pub async fn head(&mut self) -> (u16, String) {
         let head = self.take_until(b"\r\n\r\n").await.expect("an answer");
-        let head = String::from_utf8(head).expect("a head is text").to_lowercase();
+        let head = String::from_utf8(head)
+            .expect("a head is text")
+            .to_lowercase();
         let status = head[9..12].parse().expect("a status");
         (status, head)
     }
