@@ -139,10 +139,8 @@ fn hear(
         | (Message::RequestVoteReply { granted: true }, Question::WillYou { .. }) => {
             granted.insert(letter.from);
         }
-        (Message::RequestVote(ballot), _) => {
-            if core.answer_vote(letter.from, ballot.last) {
-                return Some(Follower::leaderless("voted for another"));
-            }
+        (Message::RequestVote(ballot), _) if core.answer_vote(letter.from, ballot.last) => {
+            return Some(Follower::leaderless("voted for another"));
         }
         (Message::AppendEntries { .. } | Message::InstallSnapshot { .. }, _) => {
             let leader = letter.from;

@@ -11,22 +11,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
-use futures_lite::future::yield_now;
 
 use crate::config::Config;
-use crate::env::clock::Sleep;
 use crate::env::{Env, Time};
 use crate::error::{Fatal, Refused};
 use crate::id::{ClusterId, Index, NodeId, Term};
 use crate::log::{Journal, Ticket};
+use crate::raft::door::Door;
 use crate::raft::entries::Entries;
 use crate::raft::event::{Event as Told, Observer};
 use crate::raft::host::Host;
@@ -43,8 +39,6 @@ pub(crate) const RECORD_PROMISE: u8 = 2;
 /// The journal's name for a record of everything that is not entries.
 pub(crate) const RECORD_CHECKPOINT: u8 = 3;
 
-/// Events handled before the other tasks get their turn: some 100 µs of work.
-const EVENTS_PER_TURN: u32 = 64;
 /// Entries applied between two looks at everything else: some 100 µs of work.
 const APPLY_SLICE: usize = 128;
 /// Bytes of entries read at once for applying.
@@ -127,12 +121,10 @@ pub(crate) struct Core {
     promise_ticket: Cell<Ticket>,
     promise_durable: Cell<bool>,
     outbox: RefCell<VecDeque<(Ticket, NodeId, Bytes)>>,
-    held: Cell<Option<Letter>>,
+    pub(crate) door: Door,
     /// Something grew that the role should know of.
     pub(crate) advanced: Cell<bool>,
-    turn: Cell<u32>,
     sweep_due: Cell<Time>,
-    alarm: RefCell<Option<(Time, Pin<Box<Sleep>>)>>,
 }
 
 /// What the outside sees of the present role.
@@ -191,11 +183,9 @@ impl Core {
             promise_ticket: Cell::new(Ticket(0)),
             promise_durable: Cell::new(true),
             outbox: RefCell::default(),
-            held: Cell::new(None),
+            door: Door::default(),
             advanced: Cell::new(false),
-            turn: Cell::new(0),
             sweep_due: Cell::new(now),
-            alarm: RefCell::default(),
             config,
             env,
             journal,
@@ -276,7 +266,7 @@ impl Core {
         self.observer.tell(|| Told::Promised { term, vote });
     }
 
-    fn adopt(&self, term: Term) {
+    pub(crate) fn adopt(&self, term: Term) {
         self.promise_anew(HardState { term, vote: None });
     }
 
@@ -346,7 +336,7 @@ impl Core {
         }
     }
 
-    fn take_synced(&self) {
+    pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
         if !self.promise_durable.get() && self.promise_ticket.get() <= synced {
             self.promise_durable.set(true);
@@ -366,7 +356,7 @@ impl Core {
     }
 
     /// Applies some of what is decided, and answers who waits for it.
-    fn apply_slice(&self) -> Result<(), Fatal> {
+    pub(crate) fn apply_slice(&self) -> Result<(), Fatal> {
         let (applied, commit) = (self.applied.get(), self.commit.get());
         if applied >= commit {
             return Ok(());
@@ -426,179 +416,22 @@ impl Core {
         id
     }
 
-    // ---- the door ----
-
-    /// What happens next; [`Event::Elapsed`] when nothing does until `deadline`.
-    ///
-    /// Cancel safe: an event that was not returned is returned by the next call.
-    pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
-        loop {
-            if self.turn.get() >= EVENTS_PER_TURN {
-                self.turn.set(0);
-                yield_now().await;
-            }
-            self.turn.set(self.turn.get() + 1);
-            self.now.set(self.env.clock.now());
-            if let Some(event) = self.take(deadline)? {
-                return Ok(event);
-            }
-            if self.applied.get() >= self.commit.get() {
-                self.wait(deadline).await;
-                self.turn.set(0);
-            }
-        }
-    }
-
-    fn take(&self, deadline: Time) -> Result<Option<Event>, Stop> {
-        if self.shutdown.get() {
-            return Err(Stop::Shutdown);
-        }
-        if let Some(installed) = self.snapshots.take_installed() {
-            self.install(installed)?;
-            return Ok(Some(Event::Installed));
-        }
-        self.take_synced();
-        self.apply_slice()?;
-        if self.advanced.take() {
-            return Ok(Some(Event::Advanced));
-        }
-        if let Some(event) = self.receive() {
-            return Ok(Some(event));
-        }
-        if self.requested.take() {
-            return Ok(Some(Event::Requests));
-        }
-        self.sweep();
-        Ok((self.now.get() >= deadline).then_some(Event::Elapsed))
-    }
-
-    async fn wait(&self, deadline: Time) {
-        let waits = self.host.borrow().waiting() > 0
-            || !self.reads.borrow().is_empty()
-            || !self.reads_at.borrow().is_empty();
-        let deadline = if waits {
-            deadline.min(self.sweep_due.get())
-        } else {
-            deadline
-        };
-        poll_fn(|cx| {
-            let mut alarm = self.alarm.borrow_mut();
-            if alarm.as_ref().is_none_or(|(at, _)| *at > deadline) {
-                *alarm = Some((deadline, Box::pin(self.env.clock.sleep_until(deadline))));
-            }
-            if let Some((_, sleep)) = alarm.as_mut()
-                && sleep.as_mut().poll(cx).is_ready()
-            {
-                // An alarm that was set for an earlier deadline is a reason to look, no more.
-                *alarm = None;
-                return Poll::Ready(());
-            }
-            self.bell.poll_heard(cx)
-        })
-        .await;
-    }
-
-    /// The next letter that concerns the present term, or the news of a higher one.
-    fn receive(&self) -> Option<Event> {
-        if let Some(letter) = self.held.take() {
-            return Some(Event::Letter(letter));
-        }
-        while let Some((from, frame)) = self.env.net.receive() {
-            let envelope = match Envelope::decode(&frame) {
-                Ok(envelope) if self.config.members.contains(&from) => envelope,
-                refused => {
-                    self.malformed.set(self.malformed.get() + 1);
-                    tracing::debug!(%from, ?refused, "dropped a frame");
-                    continue;
-                }
-            };
-            let letter = Letter {
-                from,
-                term: envelope.term,
-                message: envelope.message,
-            };
-            if let Some(event) = self.judge(letter) {
-                return Some(event);
-            }
-        }
-        None
-    }
-
-    /// Drops the past, answers what every role answers alike, adopts the future.
-    fn judge(&self, letter: Letter) -> Option<Event> {
-        let present = self.term();
-        match &letter.message {
-            Message::PreVote(ballot) => {
-                self.answer_pre_vote(letter.from, letter.term, ballot.last);
-                return None;
-            }
-            Message::PreVoteReply { granted: true } => {
-                return (letter.term == present.next()).then_some(Event::Letter(letter));
-            }
-            Message::RequestVote(ballot)
-                if letter.term > present && !ballot.transfer && self.leader_is_alive() =>
-            {
-                return None;
-            }
-            _ => {}
-        }
-        if letter.term < present {
-            self.answer_the_past(&letter);
-            return None;
-        }
-        if letter.term > present {
-            self.adopt(letter.term);
-            self.held.set(Some(letter));
-            return Some(Event::Overtaken);
-        }
-        Some(Event::Letter(letter))
-    }
-
-    /// Puts a letter back: the next scope will handle it first.
-    pub(crate) fn put_back(&self, letter: Letter) {
-        self.held.set(Some(letter));
-    }
-
-    /// Whether a leader of the present term was heard lately: nobody may disturb it then.
-    fn leader_is_alive(&self) -> bool {
-        let patience = self.config.timing.election_min;
-        self.view.role.get() == Role::Leader
-            || self
-                .view
-                .heard
-                .get()
-                .is_some_and(|at| self.now.get().since(at) < patience)
-    }
-
-    fn answer_pre_vote(&self, from: NodeId, asked: Term, last: Position) {
-        let present = self.term();
-        let mine = self.log.borrow().last();
-        let granted = rules::may_pre_vote(asked, present, last, mine, self.leader_is_alive());
-        let term = if granted { asked } else { present };
-        self.send_as(term, from, Message::PreVoteReply { granted });
-    }
-
-    /// Tells a sender of an earlier term that it is behind.
-    fn answer_the_past(&self, letter: &Letter) {
-        let reply = match &letter.message {
-            Message::RequestVote(_) => Message::RequestVoteReply { granted: false },
-            // Any word in the present term makes the old leader step down.
-            Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
-                Message::PreVoteReply { granted: false }
-            }
-            Message::ReadIndex { id } => Message::ReadIndexReply {
-                id: *id,
-                index: None,
-            },
-            _ => return,
-        };
-        self.send(letter.from, reply);
-    }
-
     // ---- now and then ----
 
+    /// When somebody who waits now should be told that it has been too long.
+    pub(crate) fn next_sweep(&self) -> Time {
+        let somebody = self.host.borrow().waiting() > 0
+            || !self.reads.borrow().is_empty()
+            || !self.reads_at.borrow().is_empty();
+        if somebody {
+            self.sweep_due.get()
+        } else {
+            Time::NEVER
+        }
+    }
+
     /// Refuses what has waited too long.
-    fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = self.now.get();
         if now < self.sweep_due.get() {
             return;

@@ -157,10 +157,8 @@ impl Tenure<'_> {
     fn hear(&mut self, letter: Letter) -> Option<Campaign> {
         let from = letter.from;
         match letter.message {
-            Message::RequestVote(ballot) => {
-                if self.core.answer_vote(from, ballot.last) {
-                    self.deadline = self.core.election_deadline();
-                }
+            Message::RequestVote(ballot) if self.core.answer_vote(from, ballot.last) => {
+                self.deadline = self.core.election_deadline();
             }
             Message::AppendEntries {
                 prev,

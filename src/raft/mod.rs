@@ -2,6 +2,7 @@
 
 pub(crate) mod candidate;
 pub(crate) mod core;
+pub(crate) mod door;
 pub mod entries;
 pub mod event;
 pub(crate) mod follower;

@@ -1,1 +1,13 @@
-//! (to be written)
+//! The simulator.
+
+pub mod checker;
+pub mod cluster;
+pub mod disk;
+pub mod executor;
+pub mod history;
+pub mod machine;
+mod model;
+pub mod net;
+pub mod trace;
+pub mod words;
+pub mod world;
