@@ -245,7 +245,7 @@ impl<M: Digest> Cluster<M> {
             clock: self.world.clock(),
             rng: self.world.rng().fork(),
             net,
-            disk: self.seats[&node].disk.open(),
+            disk: self.seats[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
         let machine = Probe::new((self.make)(), node, self.world.checker().clone());
