@@ -307,10 +307,7 @@ fn what_is_put_is_there_after_a_restart() {
     assert_eq!(node.terminate(), Some(0));
 
     let node = Node::alone(directory.path());
-    assert_eq!(
-        node.client(&["get", "b", "--value-only"]),
-        "three\n"
-    );
+    assert_eq!(node.client(&["get", "b", "--value-only"]), "three\n");
     assert_eq!(
         node.client(&["get", "b", "--stale", "--value-only"]),
         "three\n"
