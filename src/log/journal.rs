@@ -17,8 +17,8 @@ use super::segment::{Segment, failed};
 use super::snapshot::{Snapshot, SnapshotError, SnapshotWriter, Snapshots};
 use super::spare::{self, Spares};
 
-/// The smallest segment: below, each batch would begin a new file.
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The smallest segment, for tests; below 64 KiB a busy node would roll all the time.
+const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// The largest segment: it is read whole at start.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// The first segment of a new journal is this small, so that a new node starts at once.
@@ -29,7 +29,7 @@ const SYNCS_REMEMBERED: usize = 64;
 /// The limits of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of a segment file, 64 KiB to 1 GiB. Segments are made ahead and used again; a larger
+    /// Bytes of a segment file, 4 KiB to 1 GiB. Segments are made ahead and used again; a larger
     /// one rolls less often, a smaller one gives room back sooner.
     pub segment_bytes: u64,
     /// Bytes of one record's payload: the largest entry of an engine and its head. A segment must
@@ -65,12 +65,13 @@ impl Options {
         self.segment_bytes = bytes;
         let half = usize::try_from(bytes / 2).unwrap_or(usize::MAX);
         self.record_bytes_max = self.record_bytes_max.min(half);
-        self.batch_bytes_max = self.batch_bytes_max.min(half / 2);
+        self.batch_bytes_max = self.batch_bytes_max.min(half);
         self
     }
 
     fn check(&self) -> Result<(), Fatal> {
-        let largest = sector::sectors(HEAD + RECORD_HEAD + self.record_bytes_max) + 1;
+        let contents = (RECORD_HEAD + self.record_bytes_max).max(self.batch_bytes_max);
+        let largest = sector::sectors(HEAD + contents) + 1;
         let range = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if range.contains(&self.segment_bytes)
             && self.segment_bytes.is_multiple_of(SECTOR as u64)
@@ -79,7 +80,7 @@ impl Options {
             return Ok(());
         }
         Err(Fatal::Mismatch(format!(
-            "a journal segment of {} bytes is not possible: it must have 64 KiB to 1 GiB, be a \
+            "a journal segment of {} bytes is not possible: it must have 4 KiB to 1 GiB, be a \
              multiple of {SECTOR}, and hold a record of {} bytes",
             self.segment_bytes, self.record_bytes_max
         )))
@@ -178,10 +179,10 @@ impl Journal {
     ) -> Result<Self, Fatal> {
         options.check()?;
         let snapshots = Snapshots::find(disk)?;
-        let recovered = match recover::recover(disk, &mut replay)? {
-            Some(recovered) => recovered,
-            None => Self::begin(disk, rng, options)?,
-        };
+        let mut recovered = recover::recover(disk, &mut replay)?;
+        if recovered.segments.is_empty() {
+            recovered.begin(disk, rng.u64(), options)?;
+        }
         let spares = Spares::find(disk, options.segment_bytes, options.spares_max)?;
         let store = Store {
             segments: recovered.segments.into(),
@@ -211,21 +212,6 @@ impl Journal {
             reader: RefCell::default(),
             snapshots,
         })))
-    }
-
-    /// Makes the first segment of a new journal.
-    fn begin(disk: &Disk, rng: &Rng, options: Options) -> Result<Recovered, Fatal> {
-        let journal = rng.u64();
-        let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES);
-        let segment = spare::first(disk, journal, bytes)
-            .map_err(|e| failed("making the first segment in", &disk.place(), &e))?;
-        Ok(Recovered {
-            journal,
-            next: segment.first,
-            segments: vec![segment],
-            generation: 1,
-            recovery: Recovery::default(),
-        })
     }
 
     /// Hands a record over: its payload is `parts`, one after the other, copied once. Memory
@@ -415,6 +401,19 @@ impl Journal {
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
         self.0.meter.borrow().bytes
+    }
+}
+
+impl Recovered {
+    /// Makes the first segment of a new journal.
+    fn begin(&mut self, disk: &Disk, journal: u64, options: Options) -> Result<(), Fatal> {
+        let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES);
+        let segment = spare::first(disk, journal, bytes)
+            .map_err(|e| failed("making the first segment in", &disk.place(), &e))?;
+        self.journal = journal;
+        self.generation = 1;
+        self.segments.push(segment);
+        Ok(())
     }
 }
 

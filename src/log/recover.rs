@@ -67,19 +67,16 @@ struct Candidate {
     generation: u32,
 }
 
-/// Reads the whole journal and tells `replay` of each record; `None` if there is no journal yet.
+/// Reads the whole journal and tells `replay` of each record; without segments if there are none.
 ///
 /// Changes nothing on the disk before all of it has been found good.
-pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Option<Recovered>, Fatal> {
+pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Recovered, Fatal> {
     let (candidates, headless) = candidates(disk)?;
-    let Some(oldest) = candidates.first() else {
-        remove_headless(disk, headless.as_deref())?;
-        return Ok(None);
-    };
+    let oldest = candidates.first().map(|oldest| oldest.head);
     let mut recovered = Recovered {
-        journal: oldest.head.journal,
+        journal: oldest.map_or(0, |head| head.journal),
         segments: Vec::new(),
-        next: oldest.head.first,
+        next: oldest.map_or(Ticket(1), |head| head.first),
         generation: 0,
         recovery: Recovery::default(),
     };
@@ -102,7 +99,7 @@ pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Option<Recovere
         };
         harden().map_err(|e| failed("writing the end again of", &candidate.name, &e))?;
     }
-    Ok(Some(recovered))
+    Ok(recovered)
 }
 
 /// A file too short for a head holds nothing: said by the caller, and removed.

@@ -42,6 +42,11 @@ use crate::sim::world::{Stopped, World};
 /// The longest virtual time that [`Cluster::run`] waits for an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// The shortest sync of a healthy disk.
+pub const SYNC_MIN: Duration = Duration::from_micros(50);
+/// The longest sync of a healthy disk.
+pub const SYNC_MAX: Duration = Duration::from_millis(2);
+
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
@@ -107,7 +112,11 @@ impl<M: Digest> Directory<M> {
     #[must_use]
     pub fn any(&self, rng: &Rng) -> Option<Node<Probe<M>>> {
         let nodes = self.0.borrow();
-        let nth = if nodes.is_empty() { return None } else { rng.below(nodes.len()) };
+        let nth = if nodes.is_empty() {
+            return None;
+        } else {
+            rng.below(nodes.len())
+        };
         nodes.values().nth(nth).cloned()
     }
 
@@ -149,11 +158,18 @@ impl<M: Digest> Cluster<M> {
         let seats = (1..=setup.nodes)
             .map(|id| {
                 let disk = SimDisk::new(world.clock(), world.rng().fork());
+                disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
                 (NodeId(id), Seat { disk, living: None })
             })
             .collect();
         let directory = Directory(Rc::default());
-        Self { world, setup, make: Box::new(make), seats, directory }
+        Self {
+            world,
+            setup,
+            make: Box::new(make),
+            seats,
+            directory,
+        }
     }
 
     /// The world: time, network, trace, invariants.
@@ -195,7 +211,10 @@ impl<M: Digest> Cluster<M> {
     /// Whether the node is up but frozen.
     #[must_use]
     pub fn is_paused(&self, node: NodeId) -> bool {
-        self.seats[&node].living.as_ref().is_some_and(|living| living.paused)
+        self.seats[&node]
+            .living
+            .as_ref()
+            .is_some_and(|living| living.paused)
     }
 
     /// How often the node has been polled in this life.
@@ -206,29 +225,32 @@ impl<M: Digest> Cluster<M> {
     }
 
     /// Starts every node.
+    ///
+    /// # Panics
+    /// If one cannot start on its disk.
     pub fn start_all(&mut self) {
         for node in self.members() {
-            self.start(node);
+            self.start(node).expect("an empty or healthy disk");
         }
     }
 
-    /// Starts a node that is down, on what its disk holds. A node that cannot start stays down,
-    /// and the trace says why; returns whether it is up.
-    pub fn start(&mut self, node: NodeId) -> bool {
+    /// Starts a node that is down, on what its disk holds.
+    ///
+    /// # Errors
+    /// Why it cannot start; it stays down, and the trace says so, too.
+    pub fn start(&mut self, node: NodeId) -> Result<(), Fatal> {
         if self.is_up(node) {
-            return true;
+            return Ok(());
         }
-        match self.live(node) {
-            Ok(living) => {
-                self.directory.0.borrow_mut().insert(node, living.node.clone());
-                self.seat(node).living = Some(living);
-                true
-            }
-            Err(fatal) => {
-                self.world.note(format!("{node:?} cannot start: {fatal}"));
-                false
-            }
-        }
+        let living = self
+            .live(node)
+            .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
+        self.directory
+            .0
+            .borrow_mut()
+            .insert(node, living.node.clone());
+        self.seat(node).living = Some(living);
+        Ok(())
     }
 
     fn live(&mut self, node: NodeId) -> Result<Living<M>, Fatal> {
@@ -245,7 +267,7 @@ impl<M: Digest> Cluster<M> {
             clock: self.world.clock(),
             rng: self.world.rng().fork(),
             net,
-            disk: self.seats[&node].disk.open(),
+            disk: self.seats[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
         let machine = Probe::new((self.make)(), node, self.world.checker().clone());
@@ -257,7 +279,13 @@ impl<M: Digest> Cluster<M> {
             let outcome = life.await;
             end.replace(Some(outcome));
         });
-        Ok(Living { group, root, node, ended, paused: false })
+        Ok(Living {
+            group,
+            root,
+            node,
+            ended,
+            paused: false,
+        })
     }
 
     fn observer(&self, node: NodeId) -> Observer {
@@ -275,14 +303,17 @@ impl<M: Digest> Cluster<M> {
 
     /// Ends a life, now: its futures are dropped before this returns.
     pub fn crash(&mut self, node: NodeId, death: Death) {
-        let Some(living) = self.seat(node).living.take() else { return };
+        let Some(living) = self.seat(node).living.take() else {
+            return;
+        };
         self.world.note(match death {
             Death::Kill => format!("killed {node:?}"),
             Death::PowerCut => format!("cut the power of {node:?}"),
         });
         self.bury(node, living);
-        if death == Death::PowerCut {
-            self.seat(node).disk.power_cut();
+        match death {
+            Death::Kill => self.seat(node).disk.kill(),
+            Death::PowerCut => self.seat(node).disk.power_cut(),
         }
     }
 
@@ -301,14 +332,19 @@ impl<M: Digest> Cluster<M> {
     pub fn reap(&mut self) -> Vec<(NodeId, Result<(), Fatal>)> {
         let mut dead = vec![];
         for node in self.members() {
-            let Some(living) = &self.seat(node).living else { continue };
-            let Some(outcome) = living.ended.take() else { continue };
+            let Some(living) = &self.seat(node).living else {
+                continue;
+            };
+            let Some(outcome) = living.ended.take() else {
+                continue;
+            };
             let living = self.seat(node).living.take().expect("looked at just now");
             self.world.note(match &outcome {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
             self.bury(node, living);
+            self.seat(node).disk.kill();
             dead.push((node, outcome));
         }
         dead
@@ -325,7 +361,9 @@ impl<M: Digest> Cluster<M> {
     }
 
     fn freeze(&mut self, node: NodeId, pause: bool) {
-        let Some(living) = &mut self.seat(node).living else { return };
+        let Some(living) = &mut self.seat(node).living else {
+            return;
+        };
         if living.paused == pause {
             return;
         }
@@ -336,15 +374,17 @@ impl<M: Digest> Cluster<M> {
         } else {
             self.world.executor().thaw(group);
         }
-        self.world.note(format!("{} {node:?}", if pause { "paused" } else { "resumed" }));
+        self.world.note(format!(
+            "{} {node:?}",
+            if pause { "paused" } else { "resumed" }
+        ));
     }
 
     /// Kills a node and empties its disk. The checker forgets what the node promised: what a wiped
     /// node may break is the caller's responsibility.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node, Death::Kill);
-        let (clock, rng) = (self.world.clock(), self.world.rng().fork());
-        self.seat(node).disk = SimDisk::new(clock, rng);
+        self.seat(node).disk.wipe();
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }
@@ -356,18 +396,25 @@ impl<M: Digest> Cluster<M> {
         let ended = living.ended.clone();
         living.node.shutdown();
         self.world.note(format!("asked {node:?} to shut down"));
-        self.world.run_until(self.world.now() + span, || ended.borrow().is_some());
-        self.reap().into_iter().find(|(dead, _)| *dead == node).map(|(_, outcome)| outcome)
+        self.world
+            .run_until(self.world.now() + span, || ended.borrow().is_some());
+        self.reap()
+            .into_iter()
+            .find(|(dead, _)| *dead == node)
+            .map(|(_, outcome)| outcome)
     }
 
     /// Cuts the links from each of `from` to each of `to`, in this direction.
     pub fn cut(&self, from: &[NodeId], to: &[NodeId]) {
         self.world.network(|network| {
             for &from in from {
-                to.iter().filter(|&&to| to != from).for_each(|&to| network.cut(from, to));
+                to.iter()
+                    .filter(|&&to| to != from)
+                    .for_each(|&to| network.cut(from, to));
             }
         });
-        self.world.note(format!("cut {} > {}", list(from), list(to)));
+        self.world
+            .note(format!("cut {} > {}", list(from), list(to)));
     }
 
     /// Cuts both ways between two groups.
@@ -400,14 +447,18 @@ impl<M: Digest> Cluster<M> {
         let agrees = |(leads, term): (Option<NodeId>, Term)| {
             leads == Some(leader.node) && term == leader.term
         };
-        let settled = all.iter().all(|status| agrees((status.leader, status.term)));
+        let settled = all
+            .iter()
+            .all(|status| agrees((status.leader, status.term)));
         settled.then_some(leader.node)
     }
 
     /// The nodes that are up and not paused.
     fn running(&self) -> impl Iterator<Item = &Node<Probe<M>>> {
         let living = self.seats.values().filter_map(|seat| seat.living.as_ref());
-        living.filter(|living| !living.paused).map(|living| &living.node)
+        living
+            .filter(|living| !living.paused)
+            .map(|living| &living.node)
     }
 
     /// Runs until all running nodes follow one leader, at most for `span`.
@@ -430,11 +481,15 @@ impl<M: Digest> Cluster<M> {
         let answer = Rc::new(Cell::new(None));
         let (to, done) = (answer.clone(), Rc::new(Cell::new(false)));
         let flag = done.clone();
-        let _task = self.world.executor().spawn(self.world.clients(), async move {
-            to.set(Some(future.await));
-            flag.set(true);
-        });
-        self.world.run_until(self.world.now() + ANSWER_MAX, || done.get());
+        let _task = self
+            .world
+            .executor()
+            .spawn(self.world.clients(), async move {
+                to.set(Some(future.await));
+                flag.set(true);
+            });
+        self.world
+            .run_until(self.world.now() + ANSWER_MAX, || done.get());
         answer.take()
     }
 }
@@ -459,6 +514,11 @@ impl<M: Digest> Drop for Cluster<M> {
 
 impl<M: Digest> fmt::Debug for Cluster<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cluster({:?}, {:?})", self.directory.0.borrow().keys(), self.world)
+        write!(
+            f,
+            "Cluster({:?}, {:?})",
+            self.directory.0.borrow().keys(),
+            self.world
+        )
     }
 }
