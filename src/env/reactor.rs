@@ -461,3 +461,64 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
         reactor.turn(&mut events);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Direction, REACTOR, Reactor, Timer, Watched, block_on, now};
+    use futures_lite::future::poll_once;
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let pair = UnixStream::pair().expect("a socket pair");
+        pair.0.set_nonblocking(true).expect("a socket of ours");
+        pair
+    }
+
+    fn reactor() -> std::rc::Rc<Reactor> {
+        Reactor::running().expect("we are inside block_on")
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_nothing_behind() {
+        block_on(async {
+            let (near, _far) = pair();
+            let watched = Watched::new(&reactor(), near).expect("room for one source");
+            let mut timer = Timer::at(&reactor(), now() + Duration::from_secs(9));
+            assert_eq!(poll_once(poll_fn(|cx| timer.poll(cx))).await, None);
+            assert_eq!(reactor().sources.borrow().len(), 1);
+            assert_eq!(reactor().timers.borrow().len(), 1);
+            drop((watched, timer));
+            assert_eq!(reactor().sources.borrow().len(), 0);
+            assert_eq!(reactor().timers.borrow().len(), 0);
+        });
+        assert!(Reactor::running().is_none());
+        assert!(REACTOR.with(|reactor| reactor.get().is_some()));
+    }
+
+    #[test]
+    fn an_operation_that_is_known_to_block_is_not_tried() {
+        block_on(async {
+            let (near, far) = pair();
+            let watched = Watched::new(&reactor(), near).expect("room for one source");
+            let mut tries = 0;
+            let mut read = |mut io: &UnixStream| {
+                tries += 1;
+                io.read(&mut [0; 8])
+            };
+            for _ in 0..5 {
+                let waiting = watched.when(Direction::Read, &mut read);
+                assert!(poll_once(waiting).await.is_none());
+            }
+            drop(far);
+            let end = watched.when(Direction::Read, &mut read).await;
+            assert!(matches!(end, Ok(0)), "{end:?}");
+            assert_eq!(
+                tries, 2,
+                "once to learn that it blocks, once after the event"
+            );
+        });
+    }
+}

@@ -213,99 +213,14 @@ impl Envelope {
     /// The frame of this message.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let (head, bulk): (Head, &[Bytes]) = match &self.message {
-            Message::PreVote(ballot) => (Head::PreVote(ballot.clone()), &[]),
-            Message::PreVoteReply { granted } => (Head::PreVoteReply(*granted), &[]),
-            Message::RequestVote(ballot) => (Head::RequestVote(ballot.clone()), &[]),
-            Message::RequestVoteReply { granted } => (Head::RequestVoteReply(*granted), &[]),
-            Message::AppendEntries {
-                prev,
-                commit,
-                round,
-                entries,
-            } => {
-                let head = Head::AppendEntries {
-                    prev: *prev,
-                    commit: *commit,
-                    round: *round,
-                };
-                (head, std::slice::from_ref(entries.bytes()))
-            }
-            Message::AppendReply { round, outcome } => (
-                Head::AppendReply {
-                    round: *round,
-                    outcome: *outcome,
-                },
-                &[],
-            ),
-            Message::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                round,
-                piece,
-            } => {
-                let (covers, len, offset, round) = (*covers, *len, *offset, *round);
-                let head = Head::InstallSnapshot {
-                    covers,
-                    len,
-                    offset,
-                    round,
-                };
-                (head, std::slice::from_ref(piece))
-            }
-            Message::InstallReply {
-                covers,
-                have,
-                round,
-            } => (
-                Head::InstallReply {
-                    covers: *covers,
-                    have: *have,
-                    round: *round,
-                },
-                &[],
-            ),
-            Message::TimeoutNow => (Head::TimeoutNow, &[]),
-            Message::Forward { commands } => return self.encode_forward(commands),
-            Message::ForwardDeclined { requests, why } => (
-                Head::ForwardDeclined {
-                    requests: requests.clone(),
-                    why: *why,
-                },
-                &[],
-            ),
-            Message::ReadIndex { id } => (Head::ReadIndex { id: *id }, &[]),
-            Message::ReadIndexReply { id, index } => (
-                Head::ReadIndexReply {
-                    id: *id,
-                    index: *index,
-                },
-                &[],
-            ),
-        };
-        self.frame(&head, bulk.iter())
-    }
-
-    fn encode_forward(&self, commands: &[(u64, Bytes)]) -> Bytes {
-        let len = |bytes: &Bytes| u32::try_from(bytes.len()).expect("limited at the door");
-        let lens = commands
-            .iter()
-            .map(|(id, bytes)| (*id, len(bytes)))
-            .collect();
-        self.frame(
-            &Head::Forward { lens },
-            commands.iter().map(|(_, bytes)| bytes),
-        )
-    }
-
-    fn frame<'a>(&self, head: &Head, bulk: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
-        let bulk_len: usize = bulk.clone().map(Bytes::len).sum();
+        let bulk_len: usize = self.message.bulk().map(Bytes::len).sum();
         let mut frame = Vec::with_capacity(64 + bulk_len);
-        (self.term, head)
-            .serialize(&mut frame)
+        let head = (self.term, Head::of(&self.message));
+        head.serialize(&mut frame)
             .expect("memory does not refuse a write");
-        bulk.for_each(|bytes| frame.extend_from_slice(bytes));
+        self.message
+            .bulk()
+            .for_each(|bytes| frame.extend_from_slice(bytes));
         frame.into()
     }
 
@@ -324,7 +239,74 @@ impl Envelope {
     }
 }
 
+impl Message {
+    /// What follows the fields, as it is.
+    fn bulk(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, many): (Option<&Bytes>, &[(u64, Bytes)]) = match self {
+            Self::AppendEntries { entries, .. } => (Some(entries.bytes()), &[]),
+            Self::InstallSnapshot { piece, .. } => (Some(piece), &[]),
+            Self::Forward { commands } => (None, commands),
+            _ => (None, &[]),
+        };
+        one.into_iter().chain(many.iter().map(|(_, bytes)| bytes))
+    }
+}
+
 impl Head {
+    fn of(message: &Message) -> Self {
+        match message.clone() {
+            Message::PreVote(ballot) => Self::PreVote(ballot),
+            Message::PreVoteReply { granted } => Self::PreVoteReply(granted),
+            Message::RequestVote(ballot) => Self::RequestVote(ballot),
+            Message::RequestVoteReply { granted } => Self::RequestVoteReply(granted),
+            Message::AppendEntries {
+                prev,
+                commit,
+                round,
+                ..
+            } => Self::AppendEntries {
+                prev,
+                commit,
+                round,
+            },
+            Message::AppendReply { round, outcome } => Self::AppendReply { round, outcome },
+            Message::InstallSnapshot {
+                covers,
+                len,
+                offset,
+                round,
+                ..
+            } => Self::InstallSnapshot {
+                covers,
+                len,
+                offset,
+                round,
+            },
+            Message::InstallReply {
+                covers,
+                have,
+                round,
+            } => Self::InstallReply {
+                covers,
+                have,
+                round,
+            },
+            Message::TimeoutNow => Self::TimeoutNow,
+            Message::Forward { commands } => {
+                let len = |bytes: &Bytes| u32::try_from(bytes.len()).expect("limited at the door");
+                let lens = commands
+                    .iter()
+                    .map(|(request, bytes)| (*request, len(bytes)));
+                Self::Forward {
+                    lens: lens.collect(),
+                }
+            }
+            Message::ForwardDeclined { requests, why } => Self::ForwardDeclined { requests, why },
+            Message::ReadIndex { id } => Self::ReadIndex { id },
+            Message::ReadIndexReply { id, index } => Self::ReadIndexReply { id, index },
+        }
+    }
+
     fn with(self, bulk: Bytes) -> Result<Message, Malformed> {
         let bulk_len = bulk.len();
         let message = match self {

@@ -114,7 +114,8 @@ pub fn leader_commit(
     }
 }
 
-/// What a follower may acknowledge: as far as its log is its leader's and durable.
+/// "(Updated on stable storage before responding to RPCs)" (figure 2, persistent state): a
+/// follower acknowledges its log as far as it is its leader's and durable.
 ///
 /// Guarded by `rules::tests::only_the_durable_and_verified_is_acknowledged`.
 #[must_use]

@@ -475,7 +475,7 @@ impl<'a> Storm<'a> {
     fn weather(&mut self) {
         let weather = Weather {
             loss: [0, 20, 100, 300][self.rng.below(4)],
-            duplicate: [0, 50, 300][self.rng.below(3)],
+            duplicate: 0,
             slow: [0, 20, 100][self.rng.below(3)],
             reorder: self.rng.chance(700),
             delay_max: Duration::from_millis(self.rng.within(1..=80)),

@@ -1,5 +1,7 @@
 //! One journal on a simulated disk, life after life, and what must hold in each.
 
+#![allow(dead_code, unreachable_pub, missing_docs)] // shared: no test uses all of it
+
 use std::rc::Rc;
 
 use futures_lite::future::block_on;
@@ -179,7 +181,9 @@ impl Life {
         Some(meta)
     }
 
-    fn check(&self, acked: u64, submitted: u64) {
+    /// Checks what was found: every record from the first that was not given up to at least
+    /// `acked` and at most `submitted`, unchanged.
+    pub fn check(&self, acked: u64, submitted: u64) {
         let first = self.journal.oldest().0;
         let last = first + self.records.len() as u64 - 1;
         assert!(acked <= last, "{acked} acknowledged, {last} recovered");
