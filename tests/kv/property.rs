@@ -355,7 +355,11 @@ fn run(steps: Vec<Step>, history: i64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1_500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_store_equals_the_naive_model(steps in steps(), history in 1i64..60) {
