@@ -59,6 +59,8 @@ impl Cursor {
 pub(super) struct Hub {
     single: BTreeMap<Vec<u8>, Vec<Rc<Cursor>>>,
     wide: Vec<Rc<Cursor>>,
+    /// Rings when the time of a lease was set.
+    pub(super) leases: Bell,
 }
 
 impl Hub {

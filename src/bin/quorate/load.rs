@@ -96,7 +96,7 @@ pub(crate) struct Plan {
     pub(crate) value_size: usize,
     pub(crate) keys: u64,
     /// Percent of gets, if mixed.
-    pub(crate) read_percent: u32,
+    pub(crate) read_percent: u64,
     pub(crate) clients: u64,
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -303,7 +303,7 @@ impl Client {
             let is_get = match plan.op {
                 Op::Put => false,
                 Op::Get => true,
-                Op::Mixed => salt % 100 < u64::from(plan.read_percent),
+                Op::Mixed => salt % 100 < plan.read_percent,
             };
             let template = if is_get {
                 &mut requests.get
