@@ -13,6 +13,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::env::io;
+
 /// A point in time: nanoseconds since the clock was made.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
@@ -105,13 +107,11 @@ impl Clock {
     #[must_use]
     pub fn sleep_until(&self, deadline: Time) -> Sleep {
         match &self.0 {
-            Kind::Real(_) if deadline == Time::NEVER => {
-                Sleep(SleepKind::Real(async_io::Timer::never()))
-            }
-            Kind::Real(origin) => {
-                let at = *origin + Duration::from_nanos(deadline.0);
-                Sleep(SleepKind::Real(async_io::Timer::at(at)))
-            }
+            Kind::Real(origin) => Sleep(SleepKind::Real {
+                deadline: (deadline != Time::NEVER)
+                    .then(|| *origin + Duration::from_nanos(deadline.0)),
+                timer: None,
+            }),
             Kind::Virtual(time) => Sleep(SleepKind::Virtual {
                 time: time.clone(),
                 deadline,
@@ -131,7 +131,12 @@ impl fmt::Debug for Clock {
 pub struct Sleep(SleepKind);
 
 enum SleepKind {
-    Real(async_io::Timer),
+    Real {
+        /// `None` is never.
+        deadline: Option<Instant>,
+        /// Made at the first poll: it belongs to the loop that we are in then.
+        timer: Option<io::Timer>,
+    },
     Virtual {
         time: Rc<VirtualClock>,
         deadline: Time,
@@ -144,7 +149,10 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            SleepKind::Real(timer) => Pin::new(timer).poll(cx).map(|_| ()),
+            SleepKind::Real { deadline, timer } => match deadline {
+                Some(at) => timer.get_or_insert_with(|| io::Timer::at(*at)).poll(cx),
+                None => Poll::Pending,
+            },
             SleepKind::Virtual { time, deadline, id } => time.poll(*deadline, id, cx.waker()),
         }
     }

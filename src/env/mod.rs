@@ -8,7 +8,10 @@ pub mod clock;
 pub mod disk;
 pub mod io;
 pub mod net;
+#[cfg(target_os = "linux")]
+mod reactor;
 pub mod rng;
+pub mod signal;
 pub mod spawn;
 
 pub use clock::{Clock, Time};

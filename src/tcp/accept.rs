@@ -1,0 +1,171 @@
+//! The connections that others open to us: hear the hello, then receive frames until the end.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::env::io::{TcpListener, TcpStream};
+use crate::env::spawn::Task;
+use crate::id::NodeId;
+use crate::scope::bell::Bell;
+use crate::scope::budget::Budget;
+use crate::scope::first::{First, first};
+use crate::tcp::frame::{Broken, Inlet};
+use crate::tcp::meter::Cause;
+use crate::tcp::session::{self, Session};
+use crate::tcp::transport::Shared;
+
+/// Connections accepted in a row before the other tasks run.
+const ACCEPTS_PER_TURN: u32 = 16;
+
+/// Reads of one connection in a row before the other tasks run: up to 256 KiB.
+const READS_PER_TURN: u32 = 4;
+
+/// The pause after the operating system failed to accept, for example for want of descriptors:
+/// long enough not to spin, short enough for a peer's patience.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An accepted connection.
+#[derive(Debug)]
+struct Guest {
+    task: Task<()>,
+    /// It has not yet said hello.
+    stranger: Rc<Cell<bool>>,
+}
+
+/// Accepts for as long as it is polled; the connections end with it.
+pub(super) async fn run(shared: &Rc<Shared>, listener: TcpListener) -> Infallible {
+    let mut guests: BTreeMap<u64, Guest> = BTreeMap::new();
+    let mut budget = Budget::new(ACCEPTS_PER_TURN);
+    for serial in 0.. {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                shared.meter.count(|stats| stats.accepted += 1);
+                guests.retain(|_, guest| !guest.task.is_finished());
+                close_oldest_stranger(shared, &mut guests);
+                let stranger = Rc::new(Cell::new(true));
+                let serving = serve(shared.clone(), serial, stream, from, stranger.clone());
+                let task = shared.spawner.spawn(serving);
+                guests.insert(serial, Guest { task, stranger });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}; trying again");
+                shared.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        budget.spend(1).await;
+    }
+    unreachable!("2^64 connections take longer than any machine lives")
+}
+
+/// Makes room for one more stranger.
+fn close_oldest_stranger(shared: &Shared, guests: &mut BTreeMap<u64, Guest>) {
+    let mut strangers = guests.iter().filter(|(_, guest)| guest.stranger.get());
+    let oldest = strangers.next().map(|(&serial, _)| serial);
+    if let Some(oldest) = oldest
+        && strangers.count() + 1 >= shared.limits.handshakes_max
+    {
+        guests.remove(&oldest);
+        reject(shared, Cause::Crowded, "a stranger");
+    }
+}
+
+/// Counts a connection that is closed for a cause, and says so if that was not said lately.
+fn reject(shared: &Shared, cause: Cause, whose: impl Display) {
+    if shared.meter.reject(cause, shared.clock.now()) {
+        let label = cause.label();
+        tracing::warn!(
+            label,
+            "closed a connection of {whose}: {cause} (said once a minute)"
+        );
+    }
+}
+
+/// The life of one accepted connection.
+async fn serve(
+    shared: Rc<Shared>,
+    serial: u64,
+    stream: TcpStream,
+    from: impl Display,
+    stranger: Rc<Cell<bool>>,
+) {
+    let limits = &shared.limits;
+    // Options that cannot be set are a connection that is already gone: the hello will tell.
+    let _ = stream.send_at_once();
+    let _ = stream.end_when_silent_for(limits.dead_after);
+    let is_peer = |node: NodeId| shared.nudges.contains_key(&node);
+    let greeting = session::accepted(stream, shared.identity, is_peer);
+    let session = match first(greeting, shared.clock.sleep(limits.handshake)).await {
+        First::A(Ok(session)) => session,
+        First::A(Err(cause)) => return reject(&shared, cause, from),
+        First::B(()) => return reject(&shared, Cause::NoHello, from),
+    };
+    stranger.set(false);
+    let peer = session.peer;
+    let replaced = take_place(&shared, serial, peer);
+    match first(replaced.heard(), receive(&shared, session)).await {
+        First::A(()) => shared.meter.count(|stats| stats.replaced += 1),
+        First::B(Broken::Rejected(cause)) => reject(&shared, cause, format!("node {peer}")),
+        First::B(broken) => tracing::info!(%peer, "node {peer} is gone: {broken}"),
+    }
+    leave_place(&shared, serial, peer);
+}
+
+/// Becomes the incoming connection of `peer`, in place of the one before; returns the bell that
+/// will say when it is replaced itself. A peer that dials can be dialled: that is passed on.
+fn take_place(shared: &Shared, serial: u64, peer: NodeId) -> Bell {
+    let replaced = Bell::new();
+    let mut incoming = shared.incoming.borrow_mut();
+    let before = incoming.insert(peer, (serial, replaced.clone()));
+    drop(incoming);
+    if let Some((_, bell)) = before {
+        bell.ring();
+    }
+    shared.meter.link(peer, |link| link.incoming = true);
+    if let Some(nudge) = shared.nudges.get(&peer)
+        && !shared.meter.can_send_to(peer)
+    {
+        nudge.ring();
+    }
+    replaced
+}
+
+fn leave_place(shared: &Shared, serial: u64, peer: NodeId) {
+    let mut incoming = shared.incoming.borrow_mut();
+    if incoming
+        .get(&peer)
+        .is_some_and(|&(present, _)| present == serial)
+    {
+        incoming.remove(&peer);
+        shared.meter.link(peer, |link| link.incoming = false);
+    }
+}
+
+/// Hands frames to the engine until the connection breaks; says why it did.
+async fn receive(shared: &Shared, session: Session) -> Broken {
+    let Session { mut stream, peer } = session;
+    let mut inlet = Inlet::new(shared.limits.frame_bytes_max);
+    let mut budget = Budget::new(READS_PER_TURN);
+    loop {
+        match inlet.take() {
+            Err(broken) => return broken,
+            Ok(Some(frame)) => {
+                shared.meter.count(|stats| stats.frames_in += 1);
+                shared.wire.deliver(peer, frame);
+            }
+            Ok(None) => match inlet.fill(&mut stream).await {
+                Err(broken) => return broken,
+                Ok(read) => {
+                    shared.meter.count(|stats| {
+                        stats.bytes_in += read as u64;
+                        stats.reads += 1;
+                    });
+                    budget.spend(1).await;
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The transport over real sockets on loopback: what it carries, what it refuses, how it recovers.
+
+#![allow(clippy::unwrap_used)] // a test may fail by panicking
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream as Socket};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::env::clock::VirtualClock;
+use quorate::env::io::{Backend, TcpListener, block_on_with};
+use quorate::env::net::{Net, NetLimits, net};
+use quorate::env::spawn::Task;
+use quorate::env::{Clock, Rng, Spawner};
+use quorate::id::{ClusterId, NodeId};
+use quorate::scope::bell::Bell;
+use quorate::scope::first::{First, first};
+use quorate::tcp::session::{HELLO, Hello};
+use quorate::tcp::{self, Cause, Identity, Meter, Stats, TcpLimits, Transport};
+use smol::LocalExecutor;
+
+const CLUSTER: ClusterId = ClusterId(0xfeed);
+
+/// One node's transport, running as a task.
+struct Node {
+    net: Net,
+    meter: Meter,
+    address: SocketAddr,
+    bell: Bell,
+    running: Task<()>,
+}
+
+impl Node {
+    async fn receive(&self) -> Bytes {
+        loop {
+            if let Some((_, frame)) = self.net.receive() {
+                return frame;
+            }
+            self.bell.heard().await;
+        }
+    }
+
+    fn rejects(&self, cause: Cause) -> u64 {
+        *self.meter.stats().rejects.get(&cause).unwrap_or(&0)
+    }
+}
+
+/// What all nodes of a test share.
+struct World {
+    clock: Clock,
+    spawner: Spawner,
+    limits: TcpLimits,
+}
+
+/// Runs a test on both loops, one after the other, for 30 s each at most.
+fn with_world<F: Future<Output = ()> + 'static>(test: impl Fn(World) -> F) {
+    for backend in [Backend::Epoll, Backend::AsyncIo] {
+        on_one_loop(backend, &test);
+    }
+}
+
+fn on_one_loop<F: Future<Output = ()> + 'static>(backend: Backend, test: impl Fn(World) -> F) {
+    let executor = Rc::new(LocalExecutor::new());
+    let world = World {
+        clock: Clock::real(),
+        spawner: Spawner::new(executor.clone()),
+        limits: TcpLimits {
+            retry_min: Duration::from_millis(2),
+            retry_max: Duration::from_millis(20),
+            ..TcpLimits::default()
+        },
+    };
+    let deadline = world.clock.sleep(Duration::from_secs(30));
+    match block_on_with(backend, &executor, first(test(world), deadline)) {
+        First::A(()) => {}
+        First::B(()) => panic!("the test hangs on {backend:?}"),
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+impl World {
+    fn start(&self, id: u64, at: TcpListener, peers: &[(u64, SocketAddr)]) -> Node {
+        self.start_in(CLUSTER, id, at, peers)
+    }
+
+    fn start_in(
+        &self,
+        cluster: ClusterId,
+        id: u64,
+        listener: TcpListener,
+        peers: &[(u64, SocketAddr)],
+    ) -> Node {
+        let node = NodeId(id);
+        let ids = peers.iter().map(|&(id, _)| NodeId(id));
+        let (net, wire) = net(node, ids, NetLimits::default());
+        let bell = Bell::new();
+        net.ring_on_arrival(bell.clone());
+        let meter = Meter::new();
+        let address = listener.local_addr().unwrap();
+        let endpoint = |&(id, at): &(u64, SocketAddr)| (NodeId(id), at.to_string());
+        let transport = Transport {
+            wire,
+            listener,
+            peers: peers.iter().map(endpoint).collect::<BTreeMap<_, _>>(),
+            identity: Identity { cluster, node },
+            clock: self.clock.clone(),
+            rng: Rng::seeded(id),
+            spawner: self.spawner.clone(),
+            limits: self.limits,
+            meter: meter.clone(),
+        };
+        let running = self.spawner.spawn(async move {
+            tcp::run(transport).await;
+        });
+        Node {
+            net,
+            meter,
+            address,
+            bell,
+            running,
+        }
+    }
+
+    /// Two nodes that know each other.
+    fn pair(&self) -> (Node, Node) {
+        let ((one, at_one), (two, at_two)) = (listener(), listener());
+        (
+            self.start(1, one, &[(2, at_two)]),
+            self.start(2, two, &[(1, at_one)]),
+        )
+    }
+
+    /// Waits until the counters of `meter` say so.
+    async fn until(&self, meter: &Meter, holds: impl Fn(&Stats) -> bool) -> Stats {
+        loop {
+            let stats = meter.stats();
+            if holds(&stats) {
+                return stats;
+            }
+            Clock::real().sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn connected(&self, node: &Node) {
+        self.until(&node.meter, |stats| {
+            stats
+                .links
+                .values()
+                .any(|link| link.outgoing && link.incoming)
+        })
+        .await;
+    }
+}
+
+fn incoming(stats: &Stats, peer: u64) -> bool {
+    let link = stats.links.get(&NodeId(peer));
+    link.is_some_and(|link| link.incoming)
+}
+
+fn frame(number: usize, len: usize) -> Bytes {
+    let mut bytes = vec![number as u8; len.max(8)];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes.into()
+}
+
+#[test]
+fn frames_of_all_sizes_arrive_in_order_both_ways() {
+    with_world(async |world| {
+        let (one, two) = world.pair();
+        world.connected(&one).await;
+        world.connected(&two).await;
+        let sizes = [8, 100, 5_000, 65_528, 70_000, 2 << 20, 9];
+        for (number, &len) in sizes.iter().enumerate() {
+            one.net.send(NodeId(2), frame(number, len));
+            two.net.send(NodeId(1), frame(number, len + 1));
+        }
+        for (number, &len) in sizes.iter().enumerate() {
+            assert!(two.receive().await == frame(number, len), "frame {number}");
+            assert!(
+                one.receive().await == frame(number, len + 1),
+                "frame {number}"
+            );
+        }
+    });
+}
+
+#[test]
+fn frames_queued_together_leave_in_one_write() {
+    with_world(async |world| {
+        let (one, two) = world.pair();
+        world.connected(&one).await;
+        for number in 0..1_000 {
+            one.net.send(NodeId(2), frame(number, 64));
+        }
+        for number in 0..1_000 {
+            assert_eq!(two.receive().await, frame(number, 64));
+        }
+        let stats = one.meter.stats();
+        assert_eq!((stats.frames_out, stats.writes), (1_000, 1));
+        assert_eq!(stats.bytes_out, 72_000);
+        let stats = two.meter.stats();
+        assert_eq!((stats.frames_in, stats.bytes_in), (1_000, 72_000));
+        assert!(stats.reads <= 4, "{} reads", stats.reads);
+    });
+}
+
+#[test]
+fn a_peer_that_comes_back_is_dialled_again_and_stale_frames_are_gone() {
+    with_world(async |world| {
+        let ((first, at_first), (second, at_second)) = (listener(), listener());
+        let one = world.start(1, first, &[(2, at_second)]);
+        let two = world.start(2, second, &[(1, at_first)]);
+        world.connected(&one).await;
+        two.running.cancel().await;
+        let gone = |stats: &Stats| stats.links[&NodeId(2)].trouble.is_some();
+        world.until(&one.meter, gone).await;
+        one.net.send(NodeId(2), frame(1, 8));
+        // At least one attempt begins after the frame was queued, and clears it.
+        let trouble = one.meter.stats().links[&NodeId(2)].trouble.clone();
+        assert!(trouble.is_some());
+        Clock::real().sleep(Duration::from_millis(50)).await;
+        let again = TcpListener::bind(at_second).unwrap();
+        let two = world.start(2, again, &[(1, at_first)]);
+        world.connected(&one).await;
+        one.net.send(NodeId(2), frame(2, 8));
+        assert_eq!(
+            two.receive().await,
+            frame(2, 8),
+            "the stale frame came first"
+        );
+        assert_eq!(one.meter.stats().dialled, 2);
+    });
+}
+
+/// What the log of node 1 would say about its only peer.
+async fn trouble_of(world: &World, node: &Node) -> String {
+    let stats = world
+        .until(&node.meter, |stats| {
+            stats.links.values().any(|link| link.trouble.is_some())
+        })
+        .await;
+    let link = stats
+        .links
+        .into_values()
+        .find(|link| link.trouble.is_some());
+    link.and_then(|link| link.trouble).unwrap()
+}
+
+#[test]
+fn a_peer_of_another_cluster_is_refused_in_words() {
+    with_world(async |world| {
+        let ((first, at_first), (second, at_second)) = (listener(), listener());
+        let one = world.start(1, first, &[(2, at_second)]);
+        let two = world.start_in(ClusterId(7), 2, second, &[(1, at_first)]);
+        let said = trouble_of(&world, &one).await;
+        assert!(
+            said.contains("another cluster") && said.contains("check"),
+            "{said}"
+        );
+        world
+            .until(&two.meter, |stats| {
+                stats.rejects.contains_key(&Cause::Cluster)
+            })
+            .await;
+        assert!(!one.meter.can_send_to(NodeId(2)));
+    });
+}
+
+#[test]
+fn a_wrong_address_an_unknown_node_and_a_twin_are_refused_in_words() {
+    with_world(async |world| {
+        let ((first, _), (second, at_second)) = (listener(), listener());
+        let two = world.start(2, second, &[(1, at_second)]);
+        let said = trouble_of(&world, &two).await; // it dials itself
+        assert!(said.contains("own id"), "{said}");
+        let lost = world.start(1, first, &[(3, at_second)]);
+        let said = trouble_of(&world, &lost).await;
+        assert!(
+            said.contains("another node lives at that address"),
+            "{said}"
+        );
+        let unknown = world.start(9, listener().0, &[(2, at_second)]);
+        let said = trouble_of(&world, &unknown).await;
+        assert!(
+            said.contains("add this node to its list of peers"),
+            "{said}"
+        );
+        for cause in [Cause::SameNode, Cause::NotMe, Cause::NotMember] {
+            world
+                .until(&two.meter, |stats| stats.rejects.contains_key(&cause))
+                .await;
+        }
+    });
+}
+
+/// Says `bytes` to the port for peers and returns all that comes back before the end.
+async fn say(at: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
+    smol::unblock(move || {
+        let mut socket = Socket::connect(at).unwrap();
+        // The other side may close while we speak.
+        let _ = socket.write_all(&bytes);
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        answer
+    })
+    .await
+}
+
+fn hello(version: u16) -> Hello {
+    let identity = Identity {
+        cluster: CLUSTER,
+        node: NodeId(2),
+    };
+    Hello {
+        version,
+        ..Hello::new(identity, NodeId(1), 0)
+    }
+}
+
+#[test]
+fn another_version_is_refused_with_ours() {
+    with_world(async |world| {
+        let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
+        let answer = say(one.address, hello(2).encode().to_vec()).await;
+        let answer = Hello::decode(&answer.try_into().unwrap()).unwrap();
+        assert_eq!(
+            (answer.version, answer.verdict, answer.to),
+            (1, 1, NodeId(2))
+        );
+        assert_eq!(one.rejects(Cause::Version), 1);
+    });
+}
+
+#[test]
+fn garbage_on_the_peer_port_costs_its_connection_only() {
+    with_world(async |world| {
+        let (one, two) = world.pair();
+        world.connected(&one).await;
+        let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+        assert!(say(one.address, http).await.is_empty());
+        assert_eq!(one.rejects(Cause::NotANode), 1);
+
+        let mut damaged = hello(1).encode();
+        damaged[20] ^= 1;
+        assert!(say(one.address, damaged.to_vec()).await.is_empty());
+        assert_eq!(one.rejects(Cause::BadHello), 1);
+
+        for seed in 0..100 {
+            let rng = Rng::seeded(seed);
+            let noise = (0..40 + rng.below(3_000)).map(|_| rng.u64() as u8);
+            assert!(say(one.address, noise.collect()).await.is_empty());
+        }
+        assert_eq!(one.rejects(Cause::NotANode), 101);
+
+        two.net.send(NodeId(1), frame(1, 8));
+        assert_eq!(one.receive().await, frame(1, 8));
+    });
+}
+
+#[test]
+fn a_peer_that_sends_nonsense_after_its_hello_is_cut_off() {
+    with_world(async |world| {
+        let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
+        let claim = [hello(1).encode().as_slice(), &[0xff; 8]].concat();
+        assert_eq!(say(one.address, claim).await.len(), HELLO);
+        assert_eq!(one.rejects(Cause::FrameTooLarge), 1);
+        let noise = [hello(1).encode().as_slice(), &[4, 0, 0, 0], &[9; 8]].concat();
+        assert_eq!(say(one.address, noise).await.len(), HELLO);
+        assert_eq!(one.rejects(Cause::Checksum), 1);
+        assert_eq!(one.net.receive(), None);
+        world.until(&one.meter, |stats| !incoming(stats, 2)).await;
+    });
+}
+
+#[test]
+fn a_silent_stranger_is_closed_at_its_deadline() {
+    with_world(async |mut world| {
+        let time = VirtualClock::new();
+        world.clock = Clock::simulated(time.clone());
+        let one = world.start(1, listener().0, &[]);
+        let mut silent = Socket::connect(one.address).unwrap();
+        silent.write_all(&hello(1).encode()[..20]).unwrap();
+        world.until(&one.meter, |stats| stats.accepted == 1).await;
+        let limit = world.limits.handshake;
+        time.advance_to(time.now() + (limit - Duration::from_nanos(1)));
+        Clock::real().sleep(Duration::from_millis(5)).await;
+        assert_eq!(one.rejects(Cause::NoHello), 0);
+        time.advance_to(time.now() + Duration::from_nanos(1));
+        world
+            .until(&one.meter, |stats| {
+                stats.rejects.contains_key(&Cause::NoHello)
+            })
+            .await;
+        assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_crowd_of_strangers_is_bounded_and_keeps_no_peer_out() {
+    with_world(async |mut world| {
+        world.limits.handshakes_max = 4;
+        let ((first, at_first), (second, at_second)) = (listener(), listener());
+        let one = world.start(1, first, &[(2, at_second)]);
+        let mut crowd: Vec<_> = (0..10)
+            .map(|_| Socket::connect(at_first).unwrap())
+            .collect();
+        world.until(&one.meter, |stats| stats.accepted == 10).await;
+        assert_eq!(one.rejects(Cause::Crowded), 6);
+        for oldest in &mut crowd[..6] {
+            // Closed, not kept: a reset or an end, and no more waiting.
+            oldest
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            let ended = oldest.read(&mut [0; 1]);
+            let waited = |e: &std::io::Error| e.kind() == ErrorKind::WouldBlock;
+            assert!(!ended.as_ref().is_err_and(waited), "{ended:?}");
+        }
+        let two = world.start(2, second, &[(1, at_first)]);
+        world.connected(&two).await;
+        drop(crowd);
+    });
+}
+
+#[test]
+fn a_second_connection_of_a_peer_takes_the_place_of_the_first() {
+    with_world(async |world| {
+        let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
+        let mut before = Socket::connect(one.address).unwrap();
+        before.write_all(&hello(1).encode()).unwrap();
+        world.until(&one.meter, |stats| incoming(stats, 2)).await;
+        let mut after = Socket::connect(one.address).unwrap();
+        after.write_all(&hello(1).encode()).unwrap();
+        world.until(&one.meter, |stats| stats.replaced == 1).await;
+        let mut all = Vec::new();
+        before.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), HELLO);
+        assert!(incoming(&one.meter.stats(), 2));
+    });
+}
+
+#[test]
+fn dropping_the_scope_ends_its_connections() {
+    with_world(async |world| {
+        let (one, two) = world.pair();
+        world.connected(&one).await;
+        one.running.cancel().await;
+        let alone = |stats: &Stats| {
+            let link = &stats.links[&NodeId(1)];
+            !link.incoming && !link.outgoing
+        };
+        world.until(&two.meter, alone).await;
+        assert!(
+            Socket::connect(one.address).is_err(),
+            "the port is still open"
+        );
+    });
+}
