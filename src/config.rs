@@ -24,6 +24,13 @@ impl Timing {
     /// Boards with SD cards, whose syncs can take seconds: heartbeat 1 s, election after 6 to 12 s.
     pub const FLASH: Self = Self::from_millis(1_000, 6_000, 12_000);
 
+    /// How long a request may wait for a decision before its client is told that the outcome is
+    /// unknown: five seconds and two elections.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_max
+    }
+
     const fn from_millis(heartbeat: u64, min: u64, max: u64) -> Self {
         Self {
             heartbeat: Duration::from_millis(heartbeat),
@@ -46,9 +53,13 @@ pub struct Limits {
     pub append_bytes_max: usize,
     /// Appends sent to a peer and not yet acknowledged.
     pub appends_in_flight_max: usize,
+    /// Bytes of those appends: what a peer that stops reading may cost in memory.
+    pub in_flight_bytes_max: usize,
     /// Bytes of recent entries kept in memory for peers that are nearly up to date; older ones are
     /// read from the journal.
     pub cache_bytes_max: usize,
+    /// Bytes of one file of the journal: room is given back to the disk in such pieces.
+    pub segment_bytes: u64,
     /// A snapshot is taken when the log since the last one is longer than this, and longer than
     /// [`snapshot_factor`](Self::snapshot_factor) times that snapshot.
     pub snapshot_log_bytes: u64,
@@ -69,7 +80,9 @@ impl Default for Limits {
             proposal_bytes_max: 32 << 20,
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 64,
+            in_flight_bytes_max: 4 << 20,
             cache_bytes_max: 2 << 20,
+            segment_bytes: 4 << 20,
             snapshot_log_bytes: 16 << 20,
             snapshot_factor: 4,
             snapshot_keep_entries: 4_096,

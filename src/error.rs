@@ -41,7 +41,7 @@ pub enum Fatal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// This node does not lead and could not forward. *Not applied.*
-    #[error("this node does not lead{}", .hint.map(|n| format!("; try node {n}")).unwrap_or_default())]
+    #[error("this node does not lead{}", try_instead(*.hint))]
     NotLeader {
         /// Who leads, as far as this node knows.
         hint: Option<NodeId>,
@@ -75,6 +75,11 @@ pub enum Refused {
     /// The state skipped over this request's position by a snapshot. *Applied or not: unknown.*
     #[error("the outcome at index {0} is covered by a snapshot and not known here")]
     Compacted(Index),
+}
+
+fn try_instead(hint: Option<NodeId>) -> String {
+    hint.map(|node| format!("; try node {node}"))
+        .unwrap_or_default()
 }
 
 /// What became of a refused request.

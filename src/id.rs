@@ -10,7 +10,16 @@ macro_rules! ordinal {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+            Clone,
+            Copy,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            BorshSerialize,
+            BorshDeserialize,
         )]
         pub struct $name(pub u64);
 
@@ -21,7 +30,7 @@ macro_rules! ordinal {
             /// The following value.
             ///
             /// # Panics
-            /// At 2^64, which a node that counts a million a second reaches in half a million years.
+            /// At 2^64: half a million years at a million a second.
             #[must_use]
             pub fn next(self) -> Self {
                 Self(self.0.checked_add(1).expect("a 64-bit counter does not overflow"))

@@ -206,6 +206,27 @@ impl Wire {
     }
 }
 
+/// Carries frames between nodes of one process, at once and in order, until it is dropped: the
+/// network of examples, benchmarks and `quorate dev`.
+pub async fn join(wires: &[Wire]) {
+    let bell = Bell::new();
+    for wire in wires {
+        wire.peers()
+            .into_iter()
+            .for_each(|peer| wire.ring_on_send(peer, bell.clone()));
+    }
+    loop {
+        bell.heard().await;
+        for from in wires {
+            for to in wires {
+                while let Some(frame) = from.take(to.id()) {
+                    to.deliver(from.id(), frame);
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Net({:?})", self.0.id)

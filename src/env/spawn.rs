@@ -32,7 +32,6 @@ impl Spawner {
     }
 
     /// Starts `future` as a task; dropping the task cancels it.
-    #[must_use]
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Task<()> {
         (self.0)(Box::pin(future))
     }

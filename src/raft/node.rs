@@ -1,23 +1,37 @@
-//! The handle on a running node: what an embedder and the network API hold.
+//! The handle on a running node, and its life: what an embedder holds and what it runs.
 //!
-//! (Stand-in until the engine lands: applies at once, one node, nothing durable.)
+//! [`Node::start`] returns both. The [`Life`] is a future to be run on the embedder's executor;
+//! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as
+//! rude. The [`Node`] is the handle, to be cloned freely.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Refused;
+use crate::config::Config;
+use crate::env::Env;
+use crate::error::{Fatal, Refused};
 use crate::id::{ClusterId, Index, NodeId, Term};
-use crate::machine::{Committed, StateMachine};
+use crate::machine::StateMachine;
+use crate::raft::candidate::Outcome;
+use crate::raft::core::{Core, Read, Stop};
+use crate::raft::event::Observer;
+use crate::raft::follower::Follower;
+use crate::raft::host::Hosted;
+use crate::raft::{candidate, follower, leader, recover, snapshot};
+use crate::scope::desk::ticket;
+use crate::scope::first::{First, first};
 
 /// A handle on a running node; clones are handles on the same one.
-pub struct Node<M: StateMachine>(Rc<Inner<M>>);
-
-struct Inner<M> {
-    machine: RefCell<M>,
-    index: Cell<u64>,
+pub struct Node<M: StateMachine> {
+    core: Rc<Core>,
+    hosted: Rc<RefCell<Hosted<M>>>,
 }
 
 /// An answered proposal.
@@ -42,7 +56,7 @@ pub enum Role {
     Leader,
 }
 
-/// A peer as its leader sees it.
+/// A peer as its leader sees it, at the last heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Which one.
@@ -51,7 +65,7 @@ pub struct PeerStatus {
     pub match_index: Index,
     /// What it is sent next.
     pub next_index: Index,
-    /// Milliseconds since it was last heard of; `None` if never in this term.
+    /// Milliseconds since it was last heard of; `None` if they do not fit a `u64`.
     pub heard_ms: Option<u64>,
 }
 
@@ -78,97 +92,244 @@ pub struct Status {
     pub applied_index: Index,
     /// The last entry that its latest snapshot covers.
     pub snapshot_index: Index,
+    /// The first entry that is still in its log.
+    pub first_index: Index,
     /// The peers, if it leads.
     pub peers: Vec<PeerStatus>,
+    /// Requests of its clients that wait.
+    pub waiting: usize,
     /// Bytes that the journal takes on disk.
     pub journal_bytes: u64,
     /// The median of the last syncs, in microseconds.
     pub sync_us: u64,
-    /// The longest recent delay of the loop, in microseconds.
-    pub loop_lag_us: u64,
+    /// Frames of peers that made no sense.
+    pub malformed: u64,
+    /// Frames dropped because a queue was full.
+    pub dropped: u64,
     /// Whether the disk has no room for new entries.
     pub disk_full: bool,
 }
 
 impl<M: StateMachine> Node<M> {
-    /// Stand-in for tests of the layers above.
-    #[must_use]
-    pub fn stand_in(machine: M) -> Self {
-        Self(Rc::new(Inner {
-            machine: RefCell::new(machine),
-            index: Cell::new(0),
-        }))
+    /// Opens the journal, restores the state from it, and makes a node that is ready to run.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the data directory is locked, damaged, or another node's; see its text.
+    pub fn start(
+        config: Config,
+        env: Env,
+        machine: M,
+        observer: Observer,
+    ) -> Result<(Self, Life), Fatal> {
+        let first_request = env.rng.u64() >> 1;
+        let hosted = Rc::new(RefCell::new(Hosted::new(machine, first_request)));
+        let (journal, recovered) = recover::recover(&config, &env, &hosted)?;
+        let checkpoint_due = recovered.checkpoint_due;
+        let core = Rc::new(Core::new(
+            config,
+            env,
+            journal,
+            observer,
+            hosted.clone(),
+            recovered,
+        ));
+        recover::begin(&core, checkpoint_due);
+        let life = Life {
+            future: Box::pin(live(core.clone())),
+            ending: Ending(core.clone()),
+        };
+        Ok((Self { core, hosted }, life))
     }
 
-    /// Proposes a command and waits until it is decided and applied here.
+    /// Proposes a command and waits until it is decided and applied here, whoever leads.
+    ///
+    /// A command survives a change of leader: it is handed to the next one when, and only when, it
+    /// can no longer be applied through the one before.
     ///
     /// # Errors
     /// [`Refused::outcome`] says whether the command may still take effect.
     ///
     /// Cancel safe: dropping it abandons the answer; the command is in the log or it is not.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
-        let index = self.0.index.get() + 1;
-        self.0.index.set(index);
-        let entry = Committed {
-            index,
-            epoch: 1,
-            payload: &command,
+        let limits = &self.core.config.limits;
+        let answer = {
+            let mut hosted = self.hosted.borrow_mut();
+            let (len, len_max) = (command.len(), limits.command_bytes_max);
+            if hosted.is_closed() {
+                return Err(Refused::ShuttingDown);
+            }
+            if len > len_max {
+                return Err(Refused::TooLarge { len, len_max });
+            }
+            if hosted.waiting_requests() >= limits.proposals_max
+                || hosted.waiting_bytes() + len > limits.proposal_bytes_max
+            {
+                return Err(Refused::Overloaded);
+            }
+            hosted.ask(command)
         };
-        let response = self.0.machine.borrow_mut().apply(entry);
-        Ok(Applied {
-            index: Index(index),
-            term: Term(1),
-            response,
-        })
+        self.core.request();
+        answer.await.unwrap_or(Err(Refused::ShuttingDown))
     }
 
-    /// Looks at the state linearizably: the state shows everything that was answered to anybody
-    /// before this call.
+    /// Looks at the state linearizably: it shows everything that was answered to anybody before
+    /// this call. On any node.
     ///
     /// # Errors
     /// [`Refused`] if no quorum confirms in time. Nothing has happened then.
     ///
     /// Cancel safe.
     pub async fn read<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refused> {
-        Ok(look(&self.0.machine.borrow()))
+        if self.hosted.borrow().is_closed() {
+            return Err(Refused::ShuttingDown);
+        }
+        let waiting = self.core.reads.borrow().len();
+        if waiting >= self.core.config.limits.proposals_max {
+            return Err(Refused::Overloaded);
+        }
+        let (reply, answer) = ticket();
+        let since = self.core.now.get();
+        self.core
+            .reads
+            .borrow_mut()
+            .push_back(Read { since, reply });
+        self.core.request();
+        answer.await.unwrap_or(Err(Refused::ShuttingDown))?;
+        Ok(self.read_stale(look))
     }
 
     /// Looks at this node's present state, which may be behind.
     pub fn read_stale<T>(&self, look: impl FnOnce(&M) -> T) -> T {
-        look(&self.0.machine.borrow())
+        look(&self.hosted.borrow().machine)
+    }
+
+    /// Its present term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.core.term()
     }
 
     /// This moment of the node.
     #[must_use]
     pub fn status(&self) -> Status {
+        let core = &self.core;
+        let log = core.log.borrow();
         Status {
-            node: NodeId(1),
-            cluster: ClusterId(1),
-            members: vec![NodeId(1)],
-            role: Role::Leader,
-            term: Term(1),
-            leader: Some(NodeId(1)),
-            last_index: Index(self.0.index.get()),
-            commit_index: Index(self.0.index.get()),
-            applied_index: Index(self.0.index.get()),
-            snapshot_index: Index(0),
-            peers: vec![],
-            journal_bytes: 0,
-            sync_us: 0,
-            loop_lag_us: 0,
-            disk_full: false,
+            node: core.me(),
+            cluster: core.config.cluster,
+            members: core.config.members.iter().copied().collect(),
+            role: core.view.role.get(),
+            term: core.term(),
+            leader: core.view.leader.get(),
+            last_index: log.last().index,
+            commit_index: core.commit.get(),
+            applied_index: core.applied.get(),
+            snapshot_index: log.snapshot().index,
+            first_index: log.first(),
+            peers: core.view.peers.borrow().clone(),
+            waiting: self.hosted.borrow().waiting_requests(),
+            journal_bytes: core.journal.bytes_on_disk(),
+            sync_us: u64::try_from(core.journal.sync_median().as_micros()).unwrap_or(u64::MAX),
+            malformed: core.malformed.get(),
+            dropped: core.env.net.dropped(),
+            disk_full: core.journal.is_full(),
         }
+    }
+
+    /// Ends the node's life in good order: a leader hands over, what was submitted is synced, who
+    /// waits is told, and [`Life`] returns. Returns at once; await the life for the end.
+    pub fn shutdown(&self) {
+        self.core.shutdown.set(true);
+        self.core.bell.ring();
     }
 }
 
 impl<M: StateMachine> Clone for Node<M> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            core: self.core.clone(),
+            hosted: self.hosted.clone(),
+        }
     }
 }
 
 impl<M: StateMachine> fmt::Debug for Node<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Node")
+        write!(
+            f,
+            "Node({:?}, {:?})",
+            self.core.me(),
+            self.core.view.role.get()
+        )
+    }
+}
+
+/// The whole life of a node, as a future. Dropping it is `kill -9`.
+pub struct Life {
+    future: Pin<Box<dyn Future<Output = Result<(), Fatal>>>>,
+    ending: Ending,
+}
+
+impl Future for Life {
+    type Output = Result<(), Fatal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Life({:?})", self.ending.0.me())
+    }
+}
+
+/// Answers everybody who still waits when a life ends, however it ends.
+struct Ending(Rc<Core>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The life of a node: its role, its journal and its snapshots, until one of them must stop.
+async fn live(core: Rc<Core>) -> Result<(), Fatal> {
+    let at_work = first(core.journal.run(), snapshot::run(&core));
+    match first(rule(&core), at_work).await {
+        First::A(Ok(never)) => match never {},
+        First::A(Err(Stop::Fatal(fatal))) => Err(fatal),
+        First::A(Err(Stop::Shutdown)) => drain(&core).await,
+        First::B(First::A(fatal) | First::B(fatal)) => Err(fatal),
+    }
+}
+
+/// Figure 4 of the Raft paper, as control flow.
+async fn rule(core: &Core) -> Result<std::convert::Infallible, Stop> {
+    let mut me = Follower::leaderless("start");
+    loop {
+        let campaign = follower::run(core, me).await?;
+        me = match candidate::run(core, campaign).await? {
+            Outcome::Won(elected) => leader::run(core, elected).await?,
+            Outcome::Lost(follower) => follower,
+        };
+    }
+}
+
+/// How long a shutdown waits for its last sync. A disk that takes longer is a disk that fails.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Lets the journal finish what was submitted.
+async fn drain(core: &Core) -> Result<(), Fatal> {
+    core.close();
+    let settled = async {
+        while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
+            core.bell.heard().await;
+        }
+    };
+    let deadline = core.env.clock.sleep(DRAIN_MAX);
+    match first(first(settled, core.journal.run()), deadline).await {
+        First::A(First::B(fatal)) => Err(fatal),
+        First::A(First::A(())) | First::B(()) => Ok(()),
     }
 }

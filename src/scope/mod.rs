@@ -8,10 +8,12 @@
 //! - [`desk`]: requests in, exactly one answer out, even when the scope that would answer is gone;
 //! - [`watch`]: one value, many waiters;
 //! - [`first`]: a biased choice with named outcomes;
+//! - [`nursery`]: children that cannot outlive their parent;
 //! - [`budget`]: slicing of long work and the watchdog of the longest poll.
 
 pub mod bell;
 pub mod budget;
 pub mod desk;
 pub mod first;
+pub mod nursery;
 pub mod watch;

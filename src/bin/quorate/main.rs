@@ -1,1 +1,84 @@
-fn main() {}
+//! The command line of `quorate`.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the request was refused, or what was asked for is not there |
+//! | 2 | the command line, the environment or the configuration file makes no sense |
+//! | 3 | no endpoint answers |
+//! | 4 | the data directory cannot be used: locked, damaged, or another node's |
+//! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
+#![allow(missing_docs)]
+
+mod bench;
+mod client;
+mod dev;
+mod endpoint;
+mod exit;
+mod fields;
+mod histogram;
+mod http;
+mod kv;
+mod load;
+mod logging;
+mod process;
+mod report;
+mod serve;
+mod settings;
+mod stack;
+mod status;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  the request was refused, or what was asked for is not there
+  2  the command line, the environment or the configuration file makes no sense
+  3  no endpoint answers
+  4  the data directory cannot be used: locked, damaged, or another node's
+  5  the node had to stop while it ran: its disk failed, or it cannot listen";
+
+/// A small replicated store that speaks etcd's JSON: one node or a cluster of them.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct CommandLine {
+    /// Without a command: one durable node in ./quorate-data, for clients on this machine
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Dev(dev::Dev),
+    Status(status::Status),
+    Put(kv::Put),
+    Get(kv::Get),
+    Del(kv::Del),
+    Watch(watch::Watch),
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let result = match command.unwrap_or_else(|| Command::Serve(serve::Serve::alone())) {
+        Command::Serve(serve) => serve.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::Status(status) => status.run(),
+        Command::Put(put) => put.run(),
+        Command::Get(get) => get.run(),
+        Command::Del(del) => del.run(),
+        Command::Watch(watch) => watch.run(),
+        Command::Bench(bench) => bench.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("quorate: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

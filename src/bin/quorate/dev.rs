@@ -1,0 +1,115 @@
+//! `quorate dev`: three nodes in this one process, on one executor. They speak over real sockets
+//! with ports that the system chose; their journals are in memory and end with the process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use quorate::Config;
+use quorate::api::MemberInfo;
+use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::id::{ClusterId, NodeId};
+use quorate::scope::first::{First, first};
+use quorate::scope::nursery::Nursery;
+use smol::LocalExecutor;
+
+use crate::client::print;
+use crate::exit::Failure;
+use crate::logging;
+use crate::serve::farewell;
+use crate::stack::{Member, Parts, asked_to_end, bound, end, listen};
+
+/// Run a cluster for trying things out: several nodes in this process, in memory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
+    nodes: u64,
+    /// The first node's port for clients, the next ones follow; 0 takes free ones
+    #[arg(long, default_value_t = 2379)]
+    port: u16,
+    /// What is logged to standard error: off, error, warn, info, debug or trace
+    #[arg(long, default_value = "warn")]
+    log: tracing::level_filters::LevelFilter,
+}
+
+impl Dev {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        logging::start(self.log);
+        let executor = Rc::new(LocalExecutor::new());
+        let spawner = Spawner::new(executor.clone());
+        block_on(&executor, self.serve(&spawner))
+    }
+
+    async fn serve(self, spawner: &Spawner) -> Result<(), Failure> {
+        let (mut members, urls) = self.members(spawner)?;
+        let text = format!(
+            "quorate {}: {} nodes in this process, in memory\n{}\nTry it:\n  \
+             export QUORATE_ENDPOINTS={}\n  quorate status\n  quorate put greeting hello\n",
+            env!("CARGO_PKG_VERSION"),
+            self.nodes,
+            urls.iter()
+                .zip(1..)
+                .map(|(url, id)| format!("node {id}   {url}\n"))
+                .collect::<String>(),
+            urls.join(","),
+        );
+        print(text.as_bytes())?;
+        let ended = {
+            let mut failures = Nursery::new();
+            for member in &mut members {
+                failures.add(member.failed());
+            }
+            match first(failures.next(), asked_to_end()).await {
+                First::A(failure) => Err(failure),
+                First::B(asked) => asked,
+            }
+        };
+        ended?;
+        farewell();
+        end(members, spawner).await
+    }
+
+    /// Starts all nodes; returns them and where clients reach them.
+    fn members(&self, spawner: &Spawner) -> Result<(Vec<Member>, Vec<String>), Failure> {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut listeners = BTreeMap::new();
+        let mut addresses = BTreeMap::new();
+        let mut infos = Vec::new();
+        for id in (1..=self.nodes).map(NodeId) {
+            let port = match self.port {
+                0 => 0,
+                first => first.saturating_add(id.0 as u16 - 1),
+            };
+            let clients = listen(loopback(port), "port")?;
+            let peers = listen(loopback(0), "port")?;
+            let peer_address = bound(&peers)?.to_string();
+            infos.push(MemberInfo {
+                id,
+                name: format!("node-{id}"),
+                peer_url: format!("http://{peer_address}"),
+                client_urls: vec![format!("http://{}", bound(&clients)?)],
+            });
+            addresses.insert(id, peer_address);
+            listeners.insert(id, (clients, peers));
+        }
+        let clock = Clock::real();
+        let mut members = Vec::new();
+        for (id, (clients, peers)) in listeners {
+            let config = Config::new(id, ClusterId(1), addresses.keys().copied());
+            let mut others = addresses.clone();
+            others.remove(&id);
+            let parts = Parts {
+                config: config.map_err(Failure::usage)?,
+                disk: Disk::memory(),
+                clients,
+                peers: Some(peers),
+                addresses: others,
+                members: infos.clone(),
+            };
+            members.push(Member::start(parts, &clock, spawner)?);
+        }
+        let urls = infos.into_iter().flat_map(|info| info.client_urls);
+        Ok((members, urls.collect()))
+    }
+}

@@ -1,0 +1,198 @@
+//! One running member: journal, engine, transport and gateway, put together on the one executor.
+//!
+//! Three tasks at node scope, and who ends whom: the *gateway* ends when the member is told to
+//! stop, after the answers in progress; then the *life* of the node is shut down and syncs what it
+//! has; the *transport* carries the last words and is dropped at the very end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+
+use quorate::Fatal;
+use quorate::api::{ApiLimits, Gateway, MemberInfo};
+use quorate::config::Config;
+use quorate::env::io::TcpListener;
+use quorate::env::net::{NetLimits, net};
+use quorate::env::spawn::Task;
+use quorate::env::{Clock, Disk, Env, Rng, Spawner};
+use quorate::id::NodeId;
+use quorate::kv::Store;
+use quorate::raft::{Node, Observer};
+use quorate::scope::bell::Bell;
+use quorate::scope::desk::{Answer, ticket};
+use quorate::scope::first::{First, first};
+use quorate::tcp::{self, Identity, Meter, TcpLimits, Transport};
+
+use crate::exit::{Exit, Failure};
+
+/// What a member is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) disk: Disk,
+    pub(crate) clients: TcpListener,
+    /// Where the other members reach this one; none for a node alone.
+    pub(crate) peers: Option<TcpListener>,
+    /// Where the other members are.
+    pub(crate) addresses: BTreeMap<NodeId, String>,
+    /// What clients are told of the members.
+    pub(crate) members: Vec<MemberInfo>,
+}
+
+/// A member at work.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) node: Node<Store>,
+    stop: Bell,
+    gateway: Task<()>,
+    life: Task<()>,
+    ended: Answer<Result<(), Fatal>>,
+    transport: Option<Task<()>>,
+}
+
+impl Member {
+    /// Reads the journal and begins to work.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used.
+    pub(crate) fn start(parts: Parts, clock: &Clock, spawner: &Spawner) -> Result<Self, Failure> {
+        let Parts { config, .. } = &parts;
+        let (id, cluster) = (config.node, config.cluster);
+        let (net, wire) = net(id, config.peers(), NetLimits::default());
+        let rng = Rng::real();
+        let env = Env {
+            clock: clock.clone(),
+            rng: rng.fork(),
+            net,
+            disk: parts.disk,
+            spawner: spawner.clone(),
+        };
+        let started = Node::start(parts.config, env, Store::new(), Observer::default());
+        let (node, life) = started.map_err(|fatal| unusable(&fatal))?;
+        let transport = parts.peers.map(|listener| {
+            let transport = tcp::run(Transport {
+                wire,
+                listener,
+                peers: parts.addresses,
+                identity: Identity { cluster, node: id },
+                clock: clock.clone(),
+                rng,
+                spawner: spawner.clone(),
+                limits: TcpLimits::default(),
+                meter: Meter::default(),
+            });
+            spawner.spawn(async move { match transport.await {} })
+        });
+        let stop = Bell::new();
+        let heard = stop.clone();
+        let stopped = async move { heard.heard().await };
+        let limits = ApiLimits::default();
+        let gateway = Gateway::new(node.clone(), parts.members, clock.clone(), limits);
+        let gateway = gateway.serve(parts.clients, spawner.clone(), stopped);
+        let (reply, ended) = ticket();
+        Ok(Self {
+            node,
+            stop,
+            gateway: spawner.spawn(gateway),
+            life: spawner.spawn(async move { reply.send(life.await) }),
+            ended,
+            transport,
+        })
+    }
+
+    /// Waits until the node had to stop by itself. Cancel safe.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        match (&mut self.ended).await {
+            Some(Err(fatal)) => Failure::new(Exit::Fatal, fatal.to_string()),
+            Some(Ok(())) | None => Failure::new(Exit::Fatal, "the node ended unasked"),
+        }
+    }
+
+    /// Ends in good order: answers in progress are given, what was submitted is synced, a leader
+    /// hands over.
+    pub(crate) async fn shutdown(self) -> Result<(), Failure> {
+        self.stop.ring();
+        self.gateway.await;
+        self.node.shutdown();
+        let ended = self.ended.await;
+        self.life.cancel().await;
+        if let Some(transport) = self.transport {
+            transport.cancel().await;
+        }
+        match ended {
+            Some(Err(fatal)) => Err(Failure::new(Exit::Fatal, fatal.to_string())),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}
+
+/// Why a data directory cannot be used.
+pub(crate) fn unusable(fatal: &Fatal) -> Failure {
+    Failure::new(
+        Exit::Data,
+        format!("the data directory cannot be used: {fatal}"),
+    )
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// What is wrong with the address, and the `setting` to change it with.
+pub(crate) fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; another program listens there already, end it or choose",
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address, choose",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege, choose",
+            _ => "; choose",
+        };
+        Failure::new(
+            Exit::Fatal,
+            format!("cannot listen on {address}: {error}{hint} another address with --{setting}"),
+        )
+    })
+}
+
+/// Where `listener` listens, port 0 replaced by the one taken.
+///
+/// # Errors
+/// If the operating system does not say.
+pub(crate) fn bound(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    let address = listener.local_addr();
+    address.map_err(|error| Failure::new(Exit::Fatal, format!("a listening socket: {error}")))
+}
+
+/// Waits until somebody asks this process to end. Cancel safe.
+pub(crate) async fn asked_to_end() -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::Fatal, format!("signals: {error}"));
+    quorate::env::signal::terminated().await.map_err(failed)
+}
+
+/// Ends all `members` in good order. Who asks once more meanwhile ends the process at once, as a
+/// crash would: nothing that was acknowledged is lost by that.
+///
+/// # Errors
+/// The first failure of a member.
+pub(crate) async fn end(members: Vec<Member>, spawner: &Spawner) -> Result<(), Failure> {
+    let (reply, answer) = ticket();
+    // All at the same time: one alone could not hand over to the others.
+    let mut endings = Vec::new();
+    for member in members {
+        let (reply, answer) = ticket();
+        let task = spawner.spawn(async move { reply.send(member.shutdown().await) });
+        endings.push((task, answer));
+    }
+    let all = spawner.spawn(async move {
+        let mut result = Ok(());
+        for (_task, ending) in endings {
+            result = result.and(ending.await.unwrap_or(Ok(())));
+        }
+        reply.send(result);
+    });
+    let result = match first(answer, asked_to_end()).await {
+        First::A(result) => result.unwrap_or(Ok(())),
+        First::B(_) => std::process::exit(130),
+    };
+    all.cancel().await;
+    result
+}

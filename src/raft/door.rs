@@ -1,0 +1,197 @@
+//! The door of the node scope: whoever leads, follows or stands asks here what happens next.
+//!
+//! Drop the past, hold the future, deliver the present: a letter of an earlier term is answered
+//! with the present one and dropped; one of a later term makes the node adopt that term, and is
+//! held until the role has left; so a role sees letters of its own term only, and no handler checks
+//! a term again. Pre-votes are answered here, because every role answers them alike.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_lite::future::yield_now;
+
+use crate::env::Time;
+use crate::env::clock::Sleep;
+use crate::id::{NodeId, Term};
+use crate::raft::core::{Core, Event, Stop};
+use crate::raft::message::{Envelope, Letter, Message, Position};
+use crate::raft::node::Role;
+use crate::raft::rules;
+
+/// Events handled before the other tasks get their turn: some 100 µs of work.
+const EVENTS_PER_TURN: u32 = 64;
+
+/// What the door remembers between two questions.
+#[derive(Default)]
+pub(crate) struct Door {
+    /// Put back, or held until the role has left: the next letter.
+    held: Cell<Option<Letter>>,
+    /// Events since the other tasks had their turn.
+    turn: Cell<u32>,
+    /// The timer that is set, and for when.
+    alarm: RefCell<Option<(Time, Pin<Box<Sleep>>)>>,
+}
+
+impl Core {
+    /// What happens next; [`Event::Elapsed`] when nothing does until `deadline`.
+    ///
+    /// Cancel safe: an event that was not returned is returned by the next call.
+    pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
+        loop {
+            if self.door.turn.get() >= EVENTS_PER_TURN {
+                self.door.turn.set(0);
+                yield_now().await;
+            }
+            self.door.turn.set(self.door.turn.get() + 1);
+            self.now.set(self.env.clock.now());
+            if let Some(event) = self.take(deadline)? {
+                return Ok(event);
+            }
+            if self.applied.get() >= self.commit.get() {
+                self.wait(deadline).await;
+                self.door.turn.set(0);
+            }
+        }
+    }
+
+    fn take(&self, deadline: Time) -> Result<Option<Event>, Stop> {
+        if self.shutdown.get() {
+            return Err(Stop::Shutdown);
+        }
+        if let Some(installed) = self.snapshots.take_installed() {
+            self.install(installed)?;
+            return Ok(Some(Event::Installed));
+        }
+        self.take_synced();
+        self.apply_slice()?;
+        if self.advanced.take() {
+            return Ok(Some(Event::Advanced));
+        }
+        if let Some(event) = self.receive() {
+            return Ok(Some(event));
+        }
+        if self.requested.take() {
+            return Ok(Some(Event::Requests));
+        }
+        self.sweep();
+        Ok((self.now.get() >= deadline).then_some(Event::Elapsed))
+    }
+
+    async fn wait(&self, deadline: Time) {
+        let deadline = deadline.min(self.next_sweep());
+        poll_fn(|cx| {
+            let mut alarm = self.door.alarm.borrow_mut();
+            if alarm.as_ref().is_none_or(|(at, _)| *at > deadline) {
+                *alarm = Some((deadline, Box::pin(self.env.clock.sleep_until(deadline))));
+            }
+            if let Some((_, sleep)) = alarm.as_mut()
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                // An alarm that was set for an earlier deadline is a reason to look, no more.
+                *alarm = None;
+                return Poll::Ready(());
+            }
+            self.bell.poll_heard(cx)
+        })
+        .await;
+    }
+
+    /// The next letter that concerns the present term, or the news of a higher one.
+    fn receive(&self) -> Option<Event> {
+        if let Some(letter) = self.door.held.take() {
+            return Some(Event::Letter(letter));
+        }
+        while let Some((from, frame)) = self.env.net.receive() {
+            let envelope = match Envelope::decode(&frame) {
+                Ok(envelope) if self.config.members.contains(&from) => envelope,
+                refused => {
+                    self.malformed.set(self.malformed.get() + 1);
+                    tracing::debug!(%from, ?refused, "dropped a frame");
+                    continue;
+                }
+            };
+            let letter = Letter {
+                from,
+                term: envelope.term,
+                message: envelope.message,
+            };
+            if let Some(event) = self.judge(letter) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Drops the past, answers what every role answers alike, adopts the future.
+    fn judge(&self, letter: Letter) -> Option<Event> {
+        let present = self.term();
+        match &letter.message {
+            Message::PreVote(ballot) => {
+                self.answer_pre_vote(letter.from, letter.term, ballot.last);
+                return None;
+            }
+            Message::PreVoteReply { granted: true } => {
+                return (letter.term == present.next()).then_some(Event::Letter(letter));
+            }
+            Message::RequestVote(ballot)
+                if letter.term > present && !ballot.transfer && self.leader_is_alive() =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+        if letter.term < present {
+            self.answer_the_past(&letter);
+            return None;
+        }
+        if letter.term > present {
+            self.adopt(letter.term);
+            self.door.held.set(Some(letter));
+            return Some(Event::Overtaken);
+        }
+        Some(Event::Letter(letter))
+    }
+
+    /// Puts a letter back: the next scope will handle it first.
+    pub(crate) fn put_back(&self, letter: Letter) {
+        self.door.held.set(Some(letter));
+    }
+
+    /// Whether a leader of the present term was heard lately: nobody may disturb it then.
+    fn leader_is_alive(&self) -> bool {
+        let patience = self.config.timing.election_min;
+        self.view.role.get() == Role::Leader
+            || self
+                .view
+                .heard
+                .get()
+                .is_some_and(|at| self.now.get().since(at) < patience)
+    }
+
+    fn answer_pre_vote(&self, from: NodeId, asked: Term, last: Position) {
+        let present = self.term();
+        let mine = self.log.borrow().last();
+        let granted = rules::may_pre_vote(asked, present, last, mine, self.leader_is_alive());
+        let term = if granted { asked } else { present };
+        self.send_as(term, from, Message::PreVoteReply { granted });
+    }
+
+    /// Tells a sender of an earlier term that it is behind.
+    fn answer_the_past(&self, letter: &Letter) {
+        let reply = match &letter.message {
+            Message::RequestVote(_) => Message::RequestVoteReply { granted: false },
+            // Any word in the present term makes the old leader step down.
+            Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
+                Message::PreVoteReply { granted: false }
+            }
+            Message::ReadIndex { id } => Message::ReadIndexReply {
+                id: *id,
+                index: None,
+            },
+            _ => return,
+        };
+        self.send(letter.from, reply);
+    }
+}

@@ -1,0 +1,349 @@
+//! Entries of the log, in the one form they ever have: consecutive entries in one run of bytes.
+//!
+//! The leader encodes a batch once; the same bytes go into its journal, into the appends to its
+//! peers, and from those into their journals. An entry is read where it lies.
+//!
+//! ```text
+//! entry   term u64 · kind u8 · origin u64 · request u64 · len u32 · payload
+//! ```
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::id::{Index, NodeId, Term};
+
+/// Bytes before each payload.
+pub const HEADER: usize = 8 + 1 + 8 + 8 + 4;
+
+/// What an entry is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A command for the state machine.
+    Command,
+    /// A leader's first entry, which lets it commit what its predecessors left (section 8).
+    Noop,
+}
+
+/// Who asked for an entry: the node that took the request, and its number there. It lets that node
+/// answer its client when it applies the entry, whoever led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The node that the client asked.
+    pub node: NodeId,
+    /// The request's number on that node.
+    pub request: u64,
+}
+
+/// One entry, read in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its position.
+    pub index: Index,
+    /// The term that proposed it.
+    pub term: Term,
+    /// What it is for.
+    pub kind: Kind,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// The command; empty for a no-op.
+    pub payload: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// A checksum of what the entry says.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        let head = [self.kind as u8];
+        crc32c::crc32c_append(crc32c::crc32c(&head), self.payload)
+    }
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}@{:?}", self.index, self.term)
+    }
+}
+
+/// Consecutive entries, well formed: whoever holds one need not check it again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entries {
+    first: Index,
+    count: u64,
+    bytes: Bytes,
+}
+
+/// A run of bytes that is not a run of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed entries at byte {0}")]
+pub struct Malformed(pub usize);
+
+impl Entries {
+    /// None at all; the next entry would be `first`.
+    #[must_use]
+    pub fn none(first: Index) -> Self {
+        Self {
+            first,
+            count: 0,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// Checks bytes from a peer or from the journal.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the first byte that makes no sense: a length beyond the end, an unknown
+    /// kind, a term that goes down, or positions beyond 2^64.
+    pub fn check(first: Index, bytes: Bytes) -> Result<Self, Malformed> {
+        let (mut at, mut count, mut term) = (0, 0u64, Term::ZERO);
+        while at < bytes.len() {
+            let (entry, len) = read(first, &bytes[at..]).ok_or(Malformed(at))?;
+            if entry.term < term {
+                return Err(Malformed(at));
+            }
+            term = entry.term;
+            at += len;
+            count += 1;
+        }
+        first.0.checked_add(count).ok_or(Malformed(at))?;
+        Ok(Self {
+            first,
+            count,
+            bytes,
+        })
+    }
+
+    /// The position of the first entry (or of the one that would follow, if there are none).
+    #[must_use]
+    pub fn first(&self) -> Index {
+        self.first
+    }
+
+    /// The position of the last entry; one before the first if there are none.
+    #[must_use]
+    pub fn last(&self) -> Index {
+        Index(self.first.0 + self.count).prev()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The bytes, as they are journalled and sent.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut at = 0;
+        let mut index = self.first;
+        std::iter::from_fn(move || {
+            let (entry, len) = read(index, &self.bytes[at..])?;
+            at += len;
+            index = index.next();
+            Some(entry)
+        })
+    }
+
+    /// Those from `from` on, at most `bytes_max` bytes of them but at least one.
+    #[must_use]
+    pub fn slice(&self, from: Index, bytes_max: usize) -> Self {
+        if from == self.first && self.bytes.len() <= bytes_max {
+            return self.clone();
+        }
+        let (mut start, mut end, mut count) = (0, 0, 0);
+        for entry in self.iter() {
+            let len = HEADER + entry.payload.len();
+            if entry.index < from {
+                start += len;
+                end = start;
+            } else if count == 0 || end + len - start <= bytes_max {
+                end += len;
+                count += 1;
+            } else {
+                break;
+            }
+        }
+        Self {
+            first: from.max(self.first),
+            count,
+            bytes: self.bytes.slice(start..end),
+        }
+    }
+
+    /// Those before `end`.
+    #[must_use]
+    pub fn before(&self, end: Index) -> Self {
+        let keep: usize = self
+            .iter()
+            .take_while(|e| e.index < end)
+            .map(|e| HEADER + e.payload.len())
+            .sum();
+        let count = end.0.saturating_sub(self.first.0).min(self.count);
+        Self {
+            first: self.first,
+            count,
+            bytes: self.bytes.slice(..keep),
+        }
+    }
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("[]");
+        }
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Entries being put together by a leader.
+#[derive(Debug)]
+pub struct Builder {
+    entries: u64,
+    first: Index,
+    term: Term,
+    bytes: BytesMut,
+}
+
+impl Builder {
+    /// Entries of `term` from position `first` on; `capacity` is a guess of their bytes.
+    #[must_use]
+    pub fn new(first: Index, term: Term, capacity: usize) -> Self {
+        Self {
+            entries: 0,
+            first,
+            term,
+            bytes: BytesMut::with_capacity(capacity),
+        }
+    }
+
+    /// Adds one.
+    ///
+    /// # Panics
+    /// If the payload exceeds 4 GiB: commands are limited at the door.
+    pub fn push(&mut self, kind: Kind, origin: Origin, payload: &[u8]) {
+        let len = u32::try_from(payload.len()).expect("commands are limited at the door");
+        self.bytes.put_u64_le(self.term.0);
+        self.bytes.put_u8(kind as u8);
+        self.bytes.put_u64_le(origin.node.0);
+        self.bytes.put_u64_le(origin.request);
+        self.bytes.put_u32_le(len);
+        self.bytes.put_slice(payload);
+        self.entries += 1;
+    }
+
+    /// The bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// The finished run.
+    #[must_use]
+    pub fn finish(self) -> Entries {
+        Entries {
+            first: self.first,
+            count: self.entries,
+            bytes: self.bytes.freeze(),
+        }
+    }
+}
+
+/// Reads the entry at the start of `bytes`, and how many bytes it takes.
+fn read(index: Index, bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
+    let (head, rest) = bytes.split_at_checked(HEADER)?;
+    let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
+    let len = u32::from_le_bytes(head[25..29].try_into().expect("4 bytes")) as usize;
+    let kind = match head[8] {
+        0 => Kind::Command,
+        1 => Kind::Noop,
+        _ => return None,
+    };
+    let entry = Entry {
+        index,
+        term: Term(u64_at(0)),
+        kind,
+        origin: Origin {
+            node: NodeId(u64_at(9)),
+            request: u64_at(17),
+        },
+        payload: rest.get(..len)?,
+    };
+    Some((entry, HEADER + len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Builder, Entries, HEADER, Kind, Origin};
+    use crate::id::{Index, NodeId, Term};
+    use bytes::Bytes;
+
+    fn three() -> Entries {
+        let mut builder = Builder::new(Index(5), Term(2), 0);
+        for payload in [b"a".as_slice(), b"", b"ccc"] {
+            let origin = Origin {
+                node: NodeId(1),
+                request: 9,
+            };
+            builder.push(Kind::Command, origin, payload);
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn entries_read_back_what_was_pushed() {
+        let entries = three();
+        let again = Entries::check(Index(5), entries.bytes().clone()).expect("well formed");
+        assert_eq!(again, entries);
+        let payloads: Vec<_> = again
+            .iter()
+            .map(|e| (e.index.0, e.payload.to_vec()))
+            .collect();
+        assert_eq!(
+            payloads,
+            [(5, b"a".to_vec()), (6, vec![]), (7, b"ccc".to_vec())]
+        );
+        assert_eq!(again.last(), Index(7));
+    }
+
+    #[test]
+    fn a_slice_starts_where_asked_and_has_at_least_one() {
+        let entries = three();
+        assert_eq!(entries.slice(Index(6), 0).last(), Index(6));
+        assert_eq!(entries.slice(Index(6), usize::MAX).last(), Index(7));
+        assert_eq!(entries.slice(Index(5), 2 * HEADER + 1).last(), Index(6));
+        assert_eq!(entries.before(Index(6)).last(), Index(5));
+        assert_eq!(entries.before(Index(9)), entries);
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_byte_is_read_beyond_its_bounds() {
+        let whole = three().bytes().to_vec();
+        for cut in 0..whole.len() {
+            let cut = Bytes::copy_from_slice(&whole[..cut]);
+            if let Ok(entries) = Entries::check(Index(5), cut) {
+                assert!(entries.last() < Index(7));
+            }
+        }
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0xff;
+            if let Ok(entries) = Entries::check(Index(5), changed.into()) {
+                assert!(entries.iter().count() <= 3);
+            }
+        }
+        let entries = Entries::check(Index(u64::MAX), whole.into());
+        assert!(entries.is_err(), "positions must not wrap");
+    }
+}

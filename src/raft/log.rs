@@ -1,0 +1,323 @@
+//! The replicated log of one node: what is in memory, what is in the journal, and what of it is
+//! durable.
+//!
+//! Invariants:
+//! - positions `first..=last` are there, without a gap; what is before `first` is covered by the
+//!   snapshot;
+//! - recent entries are in `cache`, as the batches in which they came; older ones are read back
+//!   from the journal through `spans`;
+//! - `durable` never counts an entry whose own record is not synced: truncation takes it back, and
+//!   what replaces the entry must be synced anew.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use crate::error::Fatal;
+use crate::id::{Index, Term};
+use crate::log::{Journal, Ticket};
+use crate::raft::entries::Entries;
+use crate::raft::message::Position;
+
+/// The journal's name for a record of entries: first index, then the entries.
+pub(crate) const RECORD_ENTRIES: u8 = 1;
+
+/// The log of one node.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// The first entry that is there.
+    first: Index,
+    last: Index,
+    /// The first index of each run of equal terms, ascending.
+    terms: VecDeque<Position>,
+    /// The entry before `first`, or the one that the snapshot covers: its term is known, too.
+    snapshot: Position,
+    /// The record in which the entries from this index on begin.
+    spans: VecDeque<(Index, Ticket)>,
+    /// Appended, not yet known to be durable.
+    pending: VecDeque<(Ticket, Index)>,
+    durable: Index,
+    cache: VecDeque<Entries>,
+    cache_bytes: usize,
+    cache_bytes_max: usize,
+    /// Bytes of entries appended since the snapshot.
+    bytes_since_snapshot: u64,
+}
+
+impl Log {
+    pub(crate) fn empty(cache_bytes_max: usize) -> Self {
+        Self {
+            first: Index(1),
+            last: Index::ZERO,
+            terms: VecDeque::new(),
+            snapshot: Position::default(),
+            spans: VecDeque::new(),
+            pending: VecDeque::new(),
+            durable: Index::ZERO,
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            cache_bytes_max,
+            bytes_since_snapshot: 0,
+        }
+    }
+
+    /// The end of the log.
+    pub(crate) fn last(&self) -> Position {
+        let term = self.terms.back().map_or(self.snapshot.term, |run| run.term);
+        Position {
+            term,
+            index: self.last,
+        }
+    }
+
+    /// The first entry that is there.
+    pub(crate) fn first(&self) -> Index {
+        self.first
+    }
+
+    /// What the snapshot covers.
+    pub(crate) fn snapshot(&self) -> Position {
+        self.snapshot
+    }
+
+    /// The last entry that is durable, with all before it.
+    pub(crate) fn durable(&self) -> Index {
+        self.durable
+    }
+
+    pub(crate) fn bytes_since_snapshot(&self) -> u64 {
+        self.bytes_since_snapshot
+    }
+
+    /// The term of an entry, if it is there or is the one that the snapshot covers.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.snapshot.index {
+            return Some(self.snapshot.term);
+        }
+        if index < self.first || index > self.last {
+            return None;
+        }
+        let run = self.terms.partition_point(|run| run.index <= index);
+        run.checked_sub(1).map(|run| self.terms[run].term)
+    }
+
+    /// The last index at or before `index` whose term is not above `term`: where a leader whose
+    /// entry at `index` was refused should look next. One step skips a whole term.
+    pub(crate) fn last_not_above(&self, index: Index, term: Term) -> Index {
+        let mut index = index.min(self.last);
+        while let Some(mine) = self.term_at(index) {
+            if mine <= term {
+                return index;
+            }
+            let run = self.terms.iter().rev().find(|run| run.index <= index);
+            index = run.map_or(Index::ZERO, |run| run.index.prev());
+        }
+        index
+    }
+
+    /// Adds entries at the end, or in place of all from their first one on: in memory now, durable
+    /// when the journal says so.
+    pub(crate) fn append(&mut self, journal: &Journal, entries: Entries) {
+        let first = entries.first().0.to_le_bytes();
+        let ticket = journal.submit(RECORD_ENTRIES, &[&first, entries.bytes()]);
+        self.place(entries, ticket);
+        self.pending.push_back((ticket, self.last));
+    }
+
+    /// The same for a record that was read back at start.
+    ///
+    /// # Errors
+    /// What is wrong with the record's bytes.
+    pub(crate) fn replay(&mut self, ticket: Ticket, payload: Bytes) -> Result<(), String> {
+        let entries = parse(payload)?;
+        if entries.first() > self.last.next() && self.last >= self.first {
+            return Err(format!(
+                "entries from {} follow entry {}",
+                entries.first(),
+                self.last
+            ));
+        }
+        if self.last < self.first {
+            self.first = entries.first();
+        }
+        self.place(entries, ticket);
+        self.durable = self.last;
+        Ok(())
+    }
+
+    fn place(&mut self, entries: Entries, ticket: Ticket) {
+        if entries.first() <= self.last {
+            self.truncate(entries.first());
+        }
+        self.bytes_since_snapshot += entries.bytes().len() as u64;
+        for entry in entries.iter() {
+            if self.terms.back().is_none_or(|run| run.term != entry.term) {
+                self.terms.push_back(Position {
+                    term: entry.term,
+                    index: entry.index,
+                });
+            }
+        }
+        self.spans.push_back((entries.first(), ticket));
+        self.last = entries.last();
+        self.cache_bytes += entries.bytes().len();
+        self.cache.push_back(entries);
+    }
+
+    /// Forgets cached batches beyond the limit, but none that the state machine still needs.
+    pub(crate) fn trim_cache(&mut self, applied: Index) {
+        while self.cache_bytes > self.cache_bytes_max {
+            match self.cache.front() {
+                Some(batch) if batch.last() <= applied.min(self.durable) => {
+                    self.cache_bytes -= batch.bytes().len();
+                    self.cache.pop_front();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn truncate(&mut self, from: Index) {
+        self.last = from.prev();
+        self.durable = self.durable.min(self.last);
+        for (_, index) in &mut self.pending {
+            *index = (*index).min(self.last);
+        }
+        while self.terms.back().is_some_and(|run| run.index >= from) {
+            self.terms.pop_back();
+        }
+        while self.spans.back().is_some_and(|&(first, _)| first >= from) {
+            self.spans.pop_back();
+        }
+        while let Some(batch) = self.cache.pop_back_if(|batch| batch.last() >= from) {
+            self.cache_bytes -= batch.bytes().len();
+            if batch.first() < from {
+                let rest = batch.before(from);
+                self.cache_bytes += rest.bytes().len();
+                self.cache.push_back(rest);
+            }
+        }
+    }
+
+    /// Takes in what the journal has synced. Returns whether more is durable than before.
+    pub(crate) fn take_synced(&mut self, synced: Ticket) -> bool {
+        let before = self.durable;
+        while let Some((_, index)) = self.pending.pop_front_if(|(ticket, _)| *ticket <= synced) {
+            self.durable = self.durable.max(index);
+        }
+        self.durable > before
+    }
+
+    /// Entries from `from` on, at most about `bytes_max` bytes but at least one; `None` if `from`
+    /// is covered by the snapshot and gone, empty if it is beyond the end.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the journal cannot be read.
+    pub(crate) fn read(
+        &self,
+        journal: &Journal,
+        from: Index,
+        bytes_max: usize,
+    ) -> Result<Option<Entries>, Fatal> {
+        if from < self.first {
+            return Ok(None);
+        }
+        if from > self.last {
+            return Ok(Some(Entries::none(from)));
+        }
+        let cached = self.cache.partition_point(|batch| batch.last() < from);
+        match self.cache.get(cached) {
+            Some(batch) if batch.first() <= from => Ok(Some(batch.slice(from, bytes_max))),
+            _ => self.read_journal(journal, from, bytes_max).map(Some),
+        }
+    }
+
+    fn read_journal(
+        &self,
+        journal: &Journal,
+        from: Index,
+        bytes_max: usize,
+    ) -> Result<Entries, Fatal> {
+        let after = self.spans.partition_point(|&(first, _)| first <= from);
+        let (_, ticket) = self.spans[after - 1];
+        let end = self
+            .spans
+            .get(after)
+            .map_or(self.last.next(), |&(first, _)| first);
+        let damaged = |why| {
+            let file = format!("the journal's record {}", ticket.0);
+            Fatal::Damaged {
+                file,
+                offset: 0,
+                why,
+            }
+        };
+        let record = journal.read(ticket)?;
+        let record = record.ok_or_else(|| damaged("it is gone".into()))?;
+        let entries = parse(record.payload).map_err(damaged)?;
+        Ok(entries
+            .before(end.min(self.last.next()))
+            .slice(from, bytes_max))
+    }
+
+    /// The state up to `covers` is in a durable snapshot: forgets entries, but not the `keep` last
+    /// ones, which a follower may still need. Returns the first record that is still needed.
+    pub(crate) fn compact(&mut self, covers: Position, keep: u64) -> Option<Ticket> {
+        self.snapshot = covers;
+        let first = Index(covers.index.0.saturating_sub(keep) + 1);
+        while self.spans.len() > 1 && self.spans[1].0 <= first {
+            self.spans.pop_front();
+        }
+        // Whole records are kept or released: the log begins where a record does.
+        if let Some(&(start, _)) = self.spans.front() {
+            self.first = self.first.max(start.min(first));
+        }
+        while self.terms.len() > 1 && self.terms[1].index <= self.first {
+            self.terms.pop_front();
+        }
+        while self
+            .cache
+            .front()
+            .is_some_and(|batch| batch.last() < self.first)
+        {
+            self.cache_bytes -= self
+                .cache
+                .pop_front()
+                .map_or(0, |batch| batch.bytes().len());
+        }
+        let after = self
+            .cache
+            .iter()
+            .filter(|batch| batch.first() > covers.index);
+        self.bytes_since_snapshot = after.map(|batch| batch.bytes().len() as u64).sum();
+        self.spans.front().map(|&(_, ticket)| ticket)
+    }
+
+    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it.
+    pub(crate) fn follow(&mut self, covers: Position) {
+        if covers.index > Index::ZERO && self.term_at(covers.index) != Some(covers.term) {
+            self.reset(covers);
+        }
+    }
+
+    fn reset(&mut self, covers: Position) {
+        self.first = covers.index.next();
+        self.last = covers.index;
+        self.durable = covers.index;
+        self.snapshot = covers;
+        self.terms.clear();
+        self.spans.clear();
+        self.pending.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.bytes_since_snapshot = 0;
+    }
+}
+
+fn parse(mut payload: Bytes) -> Result<Entries, String> {
+    if payload.len() < 8 {
+        return Err("a record of entries is shorter than its index".into());
+    }
+    let first = Index(payload.get_u64_le());
+    Entries::check(first, payload).map_err(|error| error.to_string())
+}

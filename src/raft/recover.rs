@@ -1,0 +1,205 @@
+//! Where a node begins: from nothing, or from what its journal and snapshot hold.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::config::Config;
+use crate::env::Env;
+use crate::error::Fatal;
+use crate::id::Index;
+use crate::log::{Journal, Options, Record};
+use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_PROMISE, Recovered};
+use crate::raft::entries::HEADER;
+use crate::raft::event::Event as Told;
+use crate::raft::host::Host;
+use crate::raft::log::{Log, RECORD_ENTRIES};
+use crate::raft::message::Position;
+use crate::raft::rules::HardState;
+use crate::raft::snapshot::{Meta, read_all};
+
+/// What the records seen so far add up to.
+struct Replay<'a> {
+    config: &'a Config,
+    log: Log,
+    checkpoint: Option<Checkpoint>,
+    promise: HardState,
+}
+
+/// Opens the journal and restores what it holds; makes the first record if it is new.
+pub(crate) fn recover<H: Host>(
+    config: &Config,
+    env: &Env,
+    host: &Rc<RefCell<H>>,
+) -> Result<(Journal, Recovered), Fatal> {
+    let limits = &config.limits;
+    let mut replay = Replay {
+        config,
+        log: Log::empty(limits.cache_bytes_max),
+        checkpoint: None,
+        promise: HardState::default(),
+    };
+    let defaults = Options::default();
+    let half = usize::try_from(limits.segment_bytes / 2).unwrap_or(usize::MAX);
+    let headers = limits.proposals_max * HEADER + (4 << 10);
+    let options = Options {
+        segment_bytes: limits.segment_bytes,
+        record_bytes_max: limits.append_bytes_max + limits.command_bytes_max + headers,
+        batch_bytes_max: defaults.batch_bytes_max.min(half),
+        ..defaults
+    };
+    let journal = Journal::open(&env.disk, &env.clock, &env.rng, options, |record| {
+        replay.take(record)
+    })?;
+    let mut log = replay.log;
+    let claimed = replay
+        .checkpoint
+        .as_ref()
+        .map_or(Position::default(), |c| c.snapshot);
+    let covers = restore(config, &journal, host)?;
+    if covers.index < claimed.index {
+        let why = format!(
+            "the journal expects a snapshot up to entry {}",
+            claimed.index
+        );
+        return Err(damaged("the snapshot", &why));
+    }
+    if covers.index > Index::ZERO {
+        log.follow(covers);
+        log.compact(covers, limits.snapshot_keep_entries);
+    }
+    let recovered = Recovered {
+        log,
+        promise: replay.promise,
+        applied: covers.index,
+        checkpoint_due: replay.checkpoint.is_none() || covers.index > claimed.index,
+    };
+    Ok((journal, recovered))
+}
+
+fn damaged(file: &str, why: &str) -> Fatal {
+    Fatal::Damaged {
+        file: file.into(),
+        offset: 0,
+        why: why.into(),
+    }
+}
+
+impl Replay<'_> {
+    fn take(&mut self, record: Record) -> Result<(), Fatal> {
+        let name = || format!("the journal's record {}", record.ticket.0);
+        let read = |error: std::io::Error| damaged(&name(), &error.to_string());
+        match record.kind {
+            RECORD_ENTRIES => {
+                let replayed = self.log.replay(record.ticket, record.payload.clone());
+                replayed.map_err(|why| damaged(&name(), &why))?;
+                self.log.trim_cache(self.log.last().index);
+            }
+            RECORD_PROMISE => {
+                self.promise = borsh::from_slice(&record.payload).map_err(read)?;
+            }
+            RECORD_CHECKPOINT => {
+                let checkpoint = borsh::from_slice(&record.payload).map_err(read)?;
+                self.check(&checkpoint)?;
+                self.promise = checkpoint.promise;
+                self.log.follow(checkpoint.snapshot);
+                self.checkpoint = Some(checkpoint);
+            }
+            kind => {
+                return Err(damaged(
+                    &name(),
+                    &format!("a record of an unknown kind {kind}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A data directory serves one node of one cluster.
+    fn check(&self, found: &Checkpoint) -> Result<(), Fatal> {
+        let config = self.config;
+        let members: Vec<_> = config.members.iter().copied().collect();
+        let mismatch = |what: &str, found: String, told: String| {
+            Err(Fatal::Mismatch(format!(
+                "the data directory belongs to {what} {found}, but this node was started as \
+                 {what} {told}: use that node's own data directory, or an empty one"
+            )))
+        };
+        if found.cluster != config.cluster {
+            return mismatch(
+                "cluster",
+                found.cluster.to_string(),
+                config.cluster.to_string(),
+            );
+        }
+        if found.node != config.node {
+            return mismatch("node", found.node.to_string(), config.node.to_string());
+        }
+        if found.members != members {
+            let list = |ids: &[_]| format!("{ids:?}");
+            return mismatch("a cluster of", list(&found.members), list(&members));
+        }
+        Ok(())
+    }
+}
+
+fn restore<H: Host>(
+    config: &Config,
+    journal: &Journal,
+    host: &Rc<RefCell<H>>,
+) -> Result<Position, Fatal> {
+    let Some(snapshot) = journal.snapshot() else {
+        return Ok(Position::default());
+    };
+    let meta = Meta::of(&snapshot)?;
+    if meta.cluster != config.cluster {
+        return Err(Fatal::Mismatch(format!(
+            "the snapshot in the data directory is of cluster {}, this node is of {}",
+            meta.cluster, config.cluster
+        )));
+    }
+    host.borrow_mut()
+        .restore(&read_all(&snapshot)?)
+        .map_err(Fatal::Restore)?;
+    Ok(meta.covers)
+}
+
+/// Writes down what a new journal lacks, and tells the observer where the node begins.
+pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
+    if checkpoint_due {
+        let snapshot = core.log.borrow().snapshot();
+        core.checkpoint(snapshot);
+    }
+    let HardState { term, vote } = core.promise();
+    let (snapshot, durable) = {
+        let log = core.log.borrow();
+        (log.snapshot().index, log.durable())
+    };
+    core.observer.tell(|| Told::Started {
+        term,
+        vote,
+        snapshot,
+        durable,
+    });
+    if core.observer.is_some() {
+        tell_log(core, snapshot.next());
+    }
+}
+
+/// Tells the observer what the log holds from `index` on.
+fn tell_log(core: &Core, mut index: Index) {
+    let log = core.log.borrow();
+    // What cannot be read now is found by whoever needs it: observing stops nobody.
+    while let Ok(Some(entries)) = log.read(&core.journal, index, 64 << 10)
+        && !entries.is_empty()
+    {
+        for entry in entries.iter() {
+            let (term, digest) = (entry.term, entry.digest());
+            core.observer.tell(|| Told::Appended {
+                index: entry.index,
+                term,
+                digest,
+            });
+            index = entry.index.next();
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! One world: the tasks, the time, the network and the record of a simulation, and the loop that
+//! moves them.
+//!
+//! The loop runs everything that can run, one task at a time in an order chosen by the seed; after
+//! each poll it takes the frames that the node has sent and looks at the invariants. When nothing
+//! can run, it moves the time to the next timer or arrival. Nothing else ever moves.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::env::clock::VirtualClock;
+use crate::env::net::Wire;
+use crate::env::{Clock, Rng, Time};
+use crate::id::NodeId;
+use crate::scope::bell::Bell;
+use crate::sim::checker::{Checker, Violation};
+use crate::sim::executor::{Executor, Group, Order};
+use crate::sim::net::{Flight, Network, Passage};
+use crate::sim::trace::Trace;
+
+/// Polls at one instant of virtual time after which the world is said to spin: tasks that wake
+/// each other for ever would otherwise hang the test. A burst of clients takes some thousands.
+pub const POLLS_PER_INSTANT_MAX: u32 = 200_000;
+
+/// Why [`World::run_until`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// What the caller waits for is there.
+    Done,
+    /// The time is up.
+    Elapsed,
+    /// An invariant is broken.
+    Violated,
+}
+
+/// Told each frame that leaves its sender, to look at what is promised in it.
+pub type Listener = fn(&Flight, &mut Checker);
+
+/// A simulated world.
+pub struct World {
+    seed: u64,
+    executor: Rc<Executor>,
+    time: Rc<VirtualClock>,
+    network: RefCell<Network>,
+    trace: Rc<Trace>,
+    checker: Rc<RefCell<Checker>>,
+    rng: Rng,
+    clients: Group,
+    lines: RefCell<BTreeMap<Group, (NodeId, Bell)>>,
+    listener: Listener,
+    polls_here: Cell<u32>,
+}
+
+impl World {
+    /// A world of a seed, for a cluster of `members` voters.
+    #[must_use]
+    pub fn new(seed: u64, members: usize, order: Order, trace: Trace, listener: Listener) -> Self {
+        let rng = Rng::seeded(seed);
+        let executor = Executor::new(order, rng.fork());
+        let clients = executor.group();
+        Self {
+            seed,
+            time: VirtualClock::new(),
+            network: RefCell::new(Network::new(rng.fork())),
+            trace: Rc::new(trace),
+            checker: Rc::new(RefCell::new(Checker::new(members))),
+            clients,
+            executor,
+            rng,
+            lines: RefCell::default(),
+            listener,
+            polls_here: Cell::new(0),
+        }
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The random source of whoever plans what happens to this world.
+    #[must_use]
+    pub fn rng(&self) -> &Rng {
+        &self.rng
+    }
+
+    /// The clock of everybody in it.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::simulated(self.time.clone())
+    }
+
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.time.now()
+    }
+
+    /// Its tasks.
+    #[must_use]
+    pub fn executor(&self) -> &Rc<Executor> {
+        &self.executor
+    }
+
+    /// The group of tasks that belong to no node.
+    #[must_use]
+    pub fn clients(&self) -> Group {
+        self.clients
+    }
+
+    /// Its record.
+    #[must_use]
+    pub fn trace(&self) -> &Rc<Trace> {
+        &self.trace
+    }
+
+    /// Its invariants.
+    #[must_use]
+    pub fn checker(&self) -> &Rc<RefCell<Checker>> {
+        &self.checker
+    }
+
+    /// Changes its network.
+    pub fn network<T>(&self, change: impl FnOnce(&mut Network) -> T) -> T {
+        change(&mut self.network.borrow_mut())
+    }
+
+    /// Writes down that something was done to the world.
+    pub fn note(&self, text: impl Into<String>) {
+        self.trace.note(self.now(), text);
+    }
+
+    /// Connects a life of a node: `group` holds its tasks, `wire` its frames.
+    pub fn plug(&self, group: Group, wire: Wire) {
+        let bell = Bell::new();
+        for peer in wire.peers() {
+            wire.ring_on_send(peer, bell.clone());
+        }
+        self.lines.borrow_mut().insert(group, (wire.id(), bell));
+        self.network.borrow_mut().plug(wire);
+    }
+
+    /// Disconnects it; frames that it had not handed over yet are lost.
+    pub fn unplug(&self, group: Group) {
+        if let Some((node, _)) = self.lines.borrow_mut().remove(&group) {
+            self.network.borrow_mut().unplug(node);
+        }
+    }
+
+    /// Does the next thing: one poll of one task, or one step of time, but not past `until`.
+    /// Returns false if nothing is left to do before `until`.
+    pub fn turn(&self, until: Time) -> bool {
+        if let Some(group) = self.executor.step() {
+            self.polls_here.set(self.polls_here.get() + 1);
+            if self.polls_here.get() > POLLS_PER_INSTANT_MAX {
+                let what = format!("{POLLS_PER_INSTANT_MAX} polls, and no time has passed");
+                self.checker.borrow_mut().report("livelock", what);
+            }
+            self.collect(group);
+            return true;
+        }
+        let arrival = self.network.borrow().next_arrival();
+        let next = arrival.into_iter().chain(self.time.next_deadline()).min();
+        let Some(next) = next.filter(|&next| next <= until) else {
+            return false;
+        };
+        self.polls_here.set(0);
+        self.time.advance_to(next);
+        let mut told = |passage, flight: &Flight| self.trace.frame(next, passage, flight);
+        self.network.borrow_mut().deliver_due(next, &mut told);
+        true
+    }
+
+    /// Takes the frames that a life of a node has just sent.
+    fn collect(&self, group: Group) {
+        let lines = self.lines.borrow();
+        let Some((node, bell)) = lines.get(&group) else {
+            return;
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        if bell.poll_heard(&mut context).is_pending() {
+            return;
+        }
+        let now = self.now();
+        let mut told = |passage, flight: &Flight| {
+            self.trace.frame(now, passage, flight);
+            if passage == Passage::Sent {
+                (self.listener)(flight, &mut self.checker.borrow_mut());
+            }
+        };
+        self.network.borrow_mut().collect(*node, now, &mut told);
+    }
+
+    /// Runs until `done` says so, at most until `until`. A broken invariant stops it at once.
+    pub fn run_until(&self, until: Time, mut done: impl FnMut() -> bool) -> Stopped {
+        loop {
+            if self.checker.borrow().violation().is_some() {
+                return Stopped::Violated;
+            }
+            if done() {
+                return Stopped::Done;
+            }
+            if !self.turn(until) {
+                self.time.advance_to(until);
+                return Stopped::Elapsed;
+            }
+        }
+    }
+
+    /// Runs for `span` of virtual time.
+    pub fn run_for(&self, span: Duration) -> Stopped {
+        self.run_until(self.now() + span, || false)
+    }
+
+    /// Whether nothing can run and no timer and no frame will ever change that: if something is
+    /// still waited for, a wake-up was lost.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.time.next_deadline().is_none() && self.network.borrow().next_arrival().is_none()
+    }
+
+    /// The first broken invariant, if any.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.checker.borrow().violation().cloned()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "World(seed {}, {:?}, {:?})",
+            self.seed,
+            self.now(),
+            self.trace
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stopped, World};
+    use crate::env::net::{Net, NetLimits, net};
+    use crate::env::{Clock, Time};
+    use crate::id::NodeId;
+    use crate::scope::bell::Bell;
+    use crate::scope::first::{First, first};
+    use crate::sim::executor::Order;
+    use crate::sim::net::Weather;
+    use crate::sim::trace::{Detail, Trace};
+    use bytes::Bytes;
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    /// Throws a ball back and throws it again when it was lost; counts the catches.
+    async fn player(net: Net, to: NodeId, clock: Clock, caught: Rc<Cell<u32>>) {
+        let bell = Bell::new();
+        net.ring_on_arrival(bell.clone());
+        loop {
+            net.send(to, Bytes::from_static(b"ball"));
+            let lost = clock.sleep(Duration::from_millis(20));
+            if let First::A(()) = first(bell.heard(), lost).await {
+                while net.receive().is_some() {
+                    caught.set(caught.get() + 1);
+                }
+            }
+        }
+    }
+
+    fn game(seed: u64) -> (u32, u64) {
+        let trace = Trace::new(Detail::Story, 10, false);
+        let world = World::new(seed, 2, Order::Seeded, trace, |_, _| {});
+        world.network(|network| network.set_weather(Weather::FOUL));
+        let caught = Rc::new(Cell::new(0));
+        let tasks: Vec<_> = [1, 2]
+            .map(NodeId)
+            .into_iter()
+            .map(|id| {
+                let to = NodeId(3 - id.0);
+                let (net, wire) = net(id, [to], NetLimits::default());
+                let group = world.executor().group();
+                world.plug(group, wire);
+                let player = player(net, to, world.clock(), caught.clone());
+                world.executor().spawn(group, player)
+            })
+            .collect();
+        assert_eq!(world.run_for(Duration::from_secs(10)), Stopped::Elapsed);
+        assert_eq!(world.now(), Time(10_000_000_000));
+        drop(tasks);
+        (caught.get(), world.trace().hash())
+    }
+
+    #[test]
+    fn a_seed_is_a_world() {
+        let (caught, hash) = game(7);
+        assert!(
+            caught > 500,
+            "foul weather slows the game down, but {caught}"
+        );
+        assert_eq!(game(7), (caught, hash));
+        assert_ne!(game(8).1, hash);
+    }
+
+    #[test]
+    fn tasks_that_wake_each_other_for_ever_are_found() {
+        let trace = Trace::new(Detail::Story, 10, false);
+        let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
+        let _task = world.executor().spawn(world.clients(), async {
+            loop {
+                futures_lite::future::yield_now().await;
+            }
+        });
+        assert_eq!(world.run_for(Duration::from_secs(1)), Stopped::Violated);
+        assert_eq!(world.violation().map(|v| v.invariant), Some("livelock"));
+    }
+
+    #[test]
+    fn a_world_where_nothing_will_ever_happen_is_quiet() {
+        let trace = Trace::new(Detail::Story, 10, false);
+        let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
+        let bell = Bell::new();
+        let _task = world
+            .executor()
+            .spawn(world.clients(), async move { bell.heard().await });
+        assert_eq!(world.run_for(Duration::from_secs(1)), Stopped::Elapsed);
+        assert!(world.is_quiet());
+        assert_eq!(
+            world.executor().census(world.clients()),
+            1,
+            "and somebody waits: lost wake-up"
+        );
+    }
+}

@@ -1,0 +1,344 @@
+//! The source's own invariants: which way imports point, which names are not used where, how long
+//! a file may be, that every file says what it is, and that every rule names a test that exists.
+//!
+//! Each failure names the file and line and says what to do instead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A Rust file of the project.
+struct Source {
+    /// Path below the project's folder, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Lines with their numbers, without comments, up to the file's own tests.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .enumerate()
+            .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+            .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or("")))
+    }
+
+    fn module(&self) -> &str {
+        let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        below.split(['/', '.']).next().unwrap_or("")
+    }
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in folders {
+        collect(&root.join(folder), root, &mut found);
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "no sources below {folders:?}");
+    found
+}
+
+fn collect(folder: &PathBuf, root: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder)
+        .expect("a folder of the project")
+        .flatten()
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, root, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a readable source");
+            let below = path.strip_prefix(root).expect("below the project's folder");
+            found.push(Source {
+                path: below.to_string_lossy().replace('\\', "/"),
+                text,
+            });
+        }
+    }
+}
+
+fn report(trouble: &[String]) {
+    assert!(trouble.is_empty(), "\n{}\n", trouble.join("\n"));
+}
+
+/// What each module of the library may import from `crate::`, besides itself.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("error", &["id"]),
+    ("quorum", &[]),
+    ("machine", &[]),
+    ("config", &["id"]),
+    ("scope", &[]),
+    ("env", &["scope", "id", "error"]),
+    ("log", &["env", "scope", "error"]),
+    (
+        "raft",
+        &[
+            "log", "env", "scope", "quorum", "id", "error", "machine", "config",
+        ],
+    ),
+    ("tcp", &["env", "scope", "id", "error"]),
+    ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
+    (
+        "api",
+        &[
+            "kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp",
+        ],
+    ),
+    (
+        "sim",
+        &[
+            "kv", "raft", "machine", "log", "env", "scope", "quorum", "error", "id", "config",
+        ],
+    ),
+    ("manual", &[]),
+];
+
+#[test]
+fn imports_point_one_way() {
+    let mut trouble = Vec::new();
+    for source in sources(&["src"]) {
+        if source.path == "src/lib.rs" || source.path.starts_with("src/bin/") {
+            continue;
+        }
+        let module = source.module();
+        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+            trouble.push(format!(
+                "{}: a module that IMPORTS does not know",
+                source.path
+            ));
+            continue;
+        };
+        for (line, code) in source.code() {
+            for rest in code.split("crate::").skip(1) {
+                let word = |c: char| !c.is_alphanumeric() && c != '_';
+                let target = rest.split(word).next().unwrap_or("");
+                let known = IMPORTS.iter().any(|(name, _)| *name == target);
+                if known && target != module && !allowed.contains(&target) {
+                    trouble.push(format!(
+                        "{}:{line}: `{module}` imports `{target}`; it may import {allowed:?}",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    report(&trouble);
+}
+
+/// A name, where it may be used, and what to use elsewhere.
+const BANNED: &[(&str, &[&str], &str)] = &[
+    ("std::fs", &["src/env/", "src/bin/"], "go through env::Disk"),
+    (
+        "std::net",
+        &["src/env/", "src/tcp/", "src/api/", "src/bin/"],
+        "go through env::Net",
+    ),
+    (
+        "std::thread",
+        &["src/env/"],
+        "one executor: no threads outside env",
+    ),
+    (
+        "Instant",
+        &["src/env/", "src/bin/"],
+        "use env::Clock and env::Time",
+    ),
+    (
+        "SystemTime",
+        &["src/env/"],
+        "time comes in with an entry, or from env::Clock",
+    ),
+    (
+        "smol::",
+        &["src/env/", "src/tcp/", "src/api/", "src/bin/"],
+        "use env::Spawner",
+    ),
+    (
+        "async_io",
+        &["src/env/"],
+        "go through env::io and env::Clock",
+    ),
+    ("Arc<", &["src/env/"], "one thread: use Rc"),
+    ("Mutex", &["src/env/"], "one thread: use RefCell"),
+    ("HashMap", &[], "iteration must have an order: use BTreeMap"),
+    ("HashSet", &[], "iteration must have an order: use BTreeSet"),
+    ("fastrand", &["src/env/rng.rs"], "use env::Rng"),
+    (
+        ".detach()",
+        &[],
+        "nothing outlives its scope: hold the task",
+    ),
+    ("future::race", &[], "it flips a coin: use scope::first"),
+    ("unbounded(", &[], "every queue has a limit: use bounded"),
+    ("todo!(", &[], "finish it, or leave it out and say so"),
+    (
+        "unimplemented!(",
+        &[],
+        "finish it, or leave it out and say so",
+    ),
+    ("dbg!(", &[], "use tracing"),
+];
+
+#[test]
+fn banned_names_stay_where_they_belong() {
+    let mut trouble = Vec::new();
+    for source in sources(&["src"]) {
+        for (line, code) in source.code() {
+            for (name, places, instead) in BANNED {
+                let found = code.match_indices(name).any(|(at, _)| {
+                    let before = code[..at].chars().next_back();
+                    !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                });
+                if found && !places.iter().any(|place| source.path.starts_with(place)) {
+                    trouble.push(format!("{}:{line}: `{name}`: {instead}", source.path));
+                }
+            }
+        }
+    }
+    report(&trouble);
+}
+
+#[test]
+fn rules_are_pure() {
+    let mut trouble = Vec::new();
+    for source in sources(&["src"])
+        .iter()
+        .filter(|s| s.path.ends_with("/rules.rs"))
+    {
+        for (line, code) in source.code() {
+            for word in [
+                "async",
+                "await",
+                "Clock",
+                "RefCell",
+                "Cell<",
+                "channel",
+                "&mut self",
+            ] {
+                if code.contains(word) {
+                    trouble.push(format!("{}:{line}: `{word}` in a pure rule", source.path));
+                }
+            }
+        }
+    }
+    report(&trouble);
+}
+
+#[test]
+fn every_rule_names_a_test_that_exists() {
+    let mut trouble = Vec::new();
+    for source in sources(&["src"])
+        .iter()
+        .filter(|s| s.path.ends_with("/rules.rs"))
+    {
+        let mut doc = String::new();
+        for (at, line) in source.text.lines().enumerate() {
+            if line.starts_with("#[cfg(test)]") {
+                break;
+            }
+            if let Some(text) = line.strip_prefix("///") {
+                doc.push_str(text);
+                doc.push(' ');
+            } else if line.starts_with("pub fn") {
+                let place = format!("{}:{}", source.path, at + 1);
+                let named: Vec<_> = doc
+                    .split('`')
+                    .filter(|word| word.starts_with("rules::tests::"))
+                    .collect();
+                if named.is_empty() {
+                    trouble.push(format!("{place}: the rule names no test that guards it"));
+                }
+                if !doc.contains("(figure") && !doc.contains("section") {
+                    trouble.push(format!("{place}: the rule cites no sentence of its source"));
+                }
+                for test in named {
+                    let name = test.trim_start_matches("rules::tests::");
+                    if !source.text.contains(&format!("fn {name}()")) {
+                        trouble.push(format!("{place}: there is no test `{name}`"));
+                    }
+                }
+            }
+            if !line.starts_with("///") && !line.starts_with("#[") {
+                doc.clear();
+            }
+        }
+    }
+    report(&trouble);
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    const LINES_MAX: usize = 600;
+    let mut trouble = Vec::new();
+    for source in sources(&["src", "examples", "tests"]) {
+        let lines = source.text.lines().count();
+        if lines > LINES_MAX {
+            trouble.push(format!(
+                "{}: {lines} lines; split it at {LINES_MAX}",
+                source.path
+            ));
+        }
+        if !source.text.starts_with("//!") && !source.text.starts_with("#!") {
+            trouble.push(format!(
+                "{}: begin with `//!` and say what it is",
+                source.path
+            ));
+        }
+    }
+    report(&trouble);
+}
+
+#[test]
+fn lines_and_functions_fit_a_screen() {
+    const COLUMNS_MAX: usize = 100;
+    const FUNCTION_MAX: usize = 70;
+    let mut trouble = Vec::new();
+    for source in sources(&["src"]) {
+        let mut function: Option<(usize, usize)> = None;
+        for (line, code) in source.code() {
+            let columns = code.chars().count();
+            if columns > COLUMNS_MAX {
+                trouble.push(format!("{}:{line}: {columns} columns", source.path));
+            }
+            let indent = code.len() - code.trim_start().len();
+            let text = code.trim_start();
+            let begins = text.starts_with("fn ") || text.contains(" fn ");
+            if function.is_none() && begins && !text.ends_with(';') {
+                function = Some((line, indent));
+            }
+            if let Some((start, at)) = function
+                && indent == at
+                && text.starts_with('}')
+            {
+                if line - start >= FUNCTION_MAX {
+                    let length = line - start + 1;
+                    trouble.push(format!(
+                        "{}:{start}: a function of {length} lines; a screen has {FUNCTION_MAX}",
+                        source.path
+                    ));
+                }
+                function = None;
+            }
+        }
+    }
+    report(&trouble);
+}
+
+#[test]
+fn a_module_file_is_an_essay_and_its_exports() {
+    let mut trouble = Vec::new();
+    for source in sources(&["src"])
+        .iter()
+        .filter(|s| s.path.ends_with("/mod.rs"))
+    {
+        for (line, code) in source.code() {
+            if code.trim_start().starts_with("fn ") || code.contains(" fn ") {
+                trouble.push(format!("{}:{line}: logic in a mod.rs", source.path));
+            }
+        }
+    }
+    report(&trouble);
+}
