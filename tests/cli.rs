@@ -428,3 +428,19 @@ fn dev_is_a_cluster_in_one_process() {
     );
     assert_eq!(cluster.terminate(), Some(0));
 }
+
+#[test]
+fn a_storm_is_the_same_each_time() {
+    let args = ["storm", "7", "--seeds", "2", "--seconds", "5"];
+    let (first, _) = ends(0, &args);
+    assert_eq!(first.lines().count(), 2, "{first}");
+    assert!(
+        first.starts_with("seed 7 ") && first.contains("\nseed 8 "),
+        "{first}"
+    );
+    let (second, _) = ends(0, &args);
+    assert_eq!(first, second);
+    let (trace, _) = ends(0, &["storm", "7", "--seconds", "5", "--trace"]);
+    assert!(trace.lines().count() > 100, "{trace}");
+    assert_eq!(trace.lines().last(), first.lines().next());
+}

@@ -27,6 +27,7 @@ mod serve;
 mod settings;
 mod stack;
 mod status;
+mod storm;
 mod watch;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ enum Command {
     Get(kv::Get),
     Del(kv::Del),
     Watch(watch::Watch),
+    Storm(storm::Storm),
     Bench(bench::Bench),
 }
 
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Get(get) => get.run(),
         Command::Del(del) => del.run(),
         Command::Watch(watch) => watch.run(),
+        Command::Storm(storm) => storm.run(),
         Command::Bench(bench) => bench.run(),
     };
     match result {
