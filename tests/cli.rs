@@ -1,6 +1,8 @@
 //! The built program, as a person or a script meets it: what it prints, how it ends, and what it
 //! says when something is wrong.
 
+#![allow(clippy::disallowed_methods)] // the server that answers nothing needs a thread of its own
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
@@ -443,4 +445,25 @@ fn a_storm_is_the_same_each_time() {
     let (trace, _) = ends(0, &["storm", "7", "--seconds", "5", "--trace"]);
     assert!(trace.lines().count() > 100, "{trace}");
     assert_eq!(trace.lines().last(), first.lines().next());
+}
+
+#[test]
+fn the_cluster_keeps_as_much_history_as_it_was_told() {
+    let directory = directory();
+    let data = directory.path().to_str().expect("a printable path");
+    let args = [
+        "serve",
+        "--listen-client",
+        "127.0.0.1:0",
+        "--data-dir",
+        data,
+    ];
+    let node = Node::start(&[&args[..], &["--history-revisions", "3"]].concat(), 1);
+    let first = ["get", "k", "--rev", "2", "--endpoints", &node.urls[0]];
+    // The default keeps 100,000; the limit is agreed on soon after the start.
+    let forgotten = (0..200).any(|n| {
+        node.client(&["put", "k", &n.to_string()]);
+        String::from_utf8_lossy(&run(&first).stderr).contains("compacted")
+    });
+    assert!(forgotten);
 }

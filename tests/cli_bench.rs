@@ -1,5 +1,7 @@
 //! `quorate bench` against a server that counts, so that what it reports can be checked exactly.
 
+#![allow(clippy::disallowed_methods)] // the server that counts has a thread for each connection
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};

@@ -8,7 +8,6 @@
 //! | 3 | no endpoint answers |
 //! | 4 | the data directory cannot be used: locked, damaged, or another node's |
 //! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
-#![allow(missing_docs)]
 
 mod bench;
 mod client;
