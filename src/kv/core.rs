@@ -42,6 +42,9 @@ pub(super) struct Core {
     pub empty: Blob,
 }
 
+/// The lower and the upper bound of a walk through the map.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// An interval of keys as etcd writes it: key and range end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interval<'a> {
@@ -67,7 +70,7 @@ impl<'a> Interval<'a> {
         }
     }
 
-    fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    fn bounds(&self) -> Option<Bounds<'a>> {
         let from = Bound::Included(self.key);
         match self.end {
             [] => Some((from, from)),
@@ -160,10 +163,8 @@ impl Core {
     pub(super) fn tidy(&mut self) {
         self.history.bound(&self.limits, self.revision);
         let items = &mut self.items;
-        self.history.free(FREED_PER_ENTRY, |key, seq| {
-            if items.get(key).is_some_and(|i| i.last == seq) {
-                items.remove(key);
-            }
+        self.history.free(FREED_PER_ENTRY, |key| {
+            items.remove(key);
         });
     }
 }

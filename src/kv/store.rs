@@ -125,6 +125,19 @@ impl Store {
         core.leases.iter().map(|(id, _)| id).collect()
     }
 
+    /// How many leases there are.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.core.borrow().leases.len()
+    }
+
+    /// A bell that rings when an entry set the time of a lease: what a countdown must hear of. It
+    /// has one listener, the keeper of this node's leases.
+    #[must_use]
+    pub fn leases_bell(&self) -> Bell {
+        self.core.borrow().hub.leases.clone()
+    }
+
     /// Begins a watch; `bell` rings when there is something to pull. Several watches may share a
     /// bell: then each is to be asked.
     #[must_use]
@@ -147,6 +160,7 @@ impl StateMachine for Store {
 
     fn apply(&mut self, entry: Committed<'_>) -> Outcome {
         let core = &mut *self.core.borrow_mut();
+        let leases_before = core.leases.last();
         let outcome = match command::decode(entry.payload) {
             Some(Decoded::Put(put)) => put
                 .shape()
@@ -155,6 +169,9 @@ impl StateMachine for Store {
             None => Err(KvError::Unreadable),
         };
         core.tidy();
+        if core.leases.last() != leases_before {
+            core.hub.leases.ring();
+        }
         outcome
     }
 
@@ -167,7 +184,8 @@ impl StateMachine for Store {
         let core = &mut *self.core.borrow_mut();
         let mut old = std::mem::replace(core, restored);
         core.hub = std::mem::take(&mut old.hub);
-        core.hub.jumped(old.revision);
+        core.hub.jumped(old.revision, core.revision);
+        core.hub.leases.ring();
         snapshot::retire(old);
         Ok(())
     }

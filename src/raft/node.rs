@@ -203,6 +203,12 @@ impl<M: StateMachine> Node<M> {
         look(&self.hosted.borrow().machine)
     }
 
+    /// Its present term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.core.term()
+    }
+
     /// This moment of the node.
     #[must_use]
     pub fn status(&self) -> Status {

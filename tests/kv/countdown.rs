@@ -34,6 +34,16 @@ fn a_lease_ends_when_its_time_is_over_and_not_before() {
 }
 
 #[test]
+fn checkpoints_in_whole_seconds_do_not_lengthen_a_lease() {
+    let mut m = Machine::new();
+    m.grant(7, 60);
+    let mut leader = Countdown::new(&m.store, S / 2);
+    let (entries, last) = lead(&mut m, &mut leader, 100 * S);
+    assert!(entries > 2, "checkpoints were made");
+    assert_eq!(last, 60 * S + S / 2);
+}
+
+#[test]
 fn time_to_live_goes_on_across_leaders() {
     let mut m = Machine::new();
     m.grant(7, 3_600);

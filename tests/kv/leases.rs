@@ -110,6 +110,23 @@ fn an_expiry_that_is_late_does_not_kill_a_renewed_lease() {
 }
 
 #[test]
+fn no_lease_is_shorter_than_a_second_whatever_the_limits_say() {
+    let mut m = Machine::with_limits(Limits {
+        lease_ttl_min_s: i64::MIN,
+        ..Limits::default()
+    });
+    m.grant(7, i64::MIN);
+    let lease = stamp(&m, 7);
+    let checkpoint = LeaseCheckpoint {
+        lease,
+        remaining_s: i64::MIN,
+    };
+    m.apply(Command::LeaseCheckpoint(vec![checkpoint])).unwrap();
+    let status = m.store.lease(7, false).unwrap();
+    assert_eq!((status.granted_ttl_s, status.remaining_s), (1, 1));
+}
+
+#[test]
 fn a_checkpoint_only_shortens_and_a_renewal_restores_the_full_time() {
     let mut m = Machine::new();
     m.grant(7, 60);
