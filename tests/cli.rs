@@ -467,3 +467,48 @@ fn the_cluster_keeps_as_much_history_as_it_was_told() {
     });
     assert!(forgotten);
 }
+
+#[test]
+fn damage_is_refused_with_its_place() {
+    let directory = directory();
+    let node = Node::alone(directory.path());
+    node.client(&["put", "k", &"x".repeat(2000)]);
+    node.client(&["put", "k", "y"]);
+    drop(node);
+    let segment = std::fs::read_dir(directory.path())
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("a readable segment");
+    let at = bytes
+        .windows(9)
+        .position(|bytes| bytes == b"xxxxxxxxx")
+        .expect("the value");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).expect("a writable segment");
+    let data = directory.path().to_str().expect("a printable path");
+    let (_, err) = ends(
+        4,
+        &[
+            "serve",
+            "--listen-client",
+            "127.0.0.1:0",
+            "--data-dir",
+            data,
+        ],
+    );
+    let name = segment
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a printable name");
+    assert!(
+        err.contains(data) && err.contains(name) && err.contains("at byte"),
+        "{err}"
+    );
+    assert_eq!(
+        std::fs::read(&segment).expect("still there"),
+        bytes,
+        "nothing was changed"
+    );
+}

@@ -302,7 +302,10 @@ fn released_segments_are_used_again_and_steady_work_writes_no_zeros() {
         life.settle();
         if round == 200 {
             steady = life.journal.bytes_on_disk();
-            assert_eq!(steady, rig.sim.files().iter().map(|(_, len)| len).sum::<u64>());
+            assert_eq!(
+                steady,
+                rig.sim.files().iter().map(|(_, len)| len).sum::<u64>()
+            );
         }
     }
     assert!(life.journal.bytes_on_disk() <= steady + (4 << 10));

@@ -78,7 +78,8 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
         Sync::Thread => SyncMode::Thread,
     };
     let peer_address = peers.as_ref().map(bound).transpose()?;
-    let disk = Disk::open(&settings.data_dir, mode).map_err(|fatal| unusable(&fatal))?;
+    let disk = Disk::open(&settings.data_dir, mode)
+        .map_err(|fatal| unusable(&settings.data_dir.display().to_string(), &fatal))?;
     let node = settings.config.node;
     let mut addresses = settings.peers.clone();
     addresses.remove(&node);
