@@ -26,8 +26,8 @@ use crate::api::metrics::add;
 use crate::api::route::Endpoint;
 use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
-use crate::kv::types::WatchRequest;
 use crate::kv::Watcher;
+use crate::kv::types::WatchRequest;
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 
@@ -138,7 +138,11 @@ impl Session {
             Happened::Closing
         };
         let quiet = async {
-            if self.watches.values().any(|watching| watching.progress_notify) {
+            if self
+                .watches
+                .values()
+                .any(|watching| watching.progress_notify)
+            {
                 self.shared.deadlines.until(self.progress_at).await;
                 Happened::Quiet
             } else {
@@ -183,7 +187,10 @@ impl Session {
         let id = if wanted == 0 { self.fresh_id() } else { wanted };
         let answer = self.line(id, |object| object.flag("created", true));
         let bell = &self.bell;
-        let watcher = self.shared.node.read_stale(|store| store.watch(&request, bell));
+        let watcher = self
+            .shared
+            .node
+            .read_stale(|store| store.watch(&request, bell));
         let watching = Watching {
             watcher,
             progress_notify,
