@@ -189,7 +189,13 @@ impl Checker {
         snapshot: Index,
         durable: Index,
     ) -> Checked {
-        self.model(node).start(term, vote, snapshot, durable)?;
+        let base_term = match decided_at(&self.decided, snapshot) {
+            Some(decided) => decided.slot.term,
+            None if snapshot == Index::ZERO => Term::ZERO,
+            None => return Err(("I4", format!("has a snapshot of undecided {snapshot:?}"))),
+        };
+        self.model(node)
+            .start(term, vote, (snapshot, base_term), durable)?;
         self.compare_restored(node)
     }
 
