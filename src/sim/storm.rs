@@ -90,8 +90,8 @@ impl Default for Options {
             span: Duration::from_secs(60),
             faults: Fault::ALL.to_vec(),
             calm_max: Duration::from_millis(1_500),
-            clients: 4,
-            client_pause_max: Duration::from_millis(60),
+            clients: 8,
+            client_pause_max: Duration::from_millis(40),
             detail: Detail::Events,
             print: false,
         }
@@ -195,9 +195,9 @@ pub fn tiny_limits() -> Limits {
         in_flight_bytes_max: 16 << 10,
         cache_bytes_max: 8 << 10,
         segment_bytes: 64 << 10,
-        snapshot_log_bytes: 16 << 10,
+        snapshot_log_bytes: 8 << 10,
         snapshot_factor: 2,
-        snapshot_keep_entries: 20,
+        snapshot_keep_entries: 10,
         snapshot_chunk_bytes: 4 << 10,
     }
 }
@@ -585,7 +585,7 @@ impl<'a> Storm<'a> {
 
     /// The clients end; all nodes come to the same state, and it is what the clients saw.
     fn converge(&mut self, until: Time) -> Outcome<()> {
-        let until = until + crate::sim::client::PATIENCE;
+        let until = until + crate::sim::client::PATIENCE_MAX;
         loop {
             self.settle(until)?;
             if self.clients.are_done() && self.are_equal() {
