@@ -138,8 +138,11 @@ fn too_large(max: usize) -> Failure {
 
 /// An answer's body.
 pub(crate) enum Answer {
-    /// All of it, until it is taken.
-    Whole(Option<Bytes>, Option<Loan>),
+    /// All of it, until it is taken; counted as in memory until the body is dropped.
+    Whole {
+        bytes: Option<Bytes>,
+        _loan: Option<Loan>,
+    },
     /// Pieces made one at a time, each when the one before has been taken.
     Stream(Stream),
 }
@@ -147,7 +150,10 @@ pub(crate) enum Answer {
 impl Answer {
     /// A body that is all there.
     pub(crate) fn whole(bytes: Vec<u8>, loan: Option<Loan>) -> Self {
-        Self::Whole(Some(bytes.into()), loan)
+        Self::Whole {
+            bytes: Some(bytes.into()),
+            _loan: loan,
+        }
     }
 }
 
@@ -160,7 +166,7 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Self::Whole(bytes, _) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Stream(stream) => stream
                 .poll_next(cx)
                 .map(|piece| piece.map(|b| Ok(Frame::data(b)))),
@@ -168,12 +174,12 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None, _))
+        matches!(self, Self::Whole { bytes: None, .. })
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes, _) => {
+            Self::Whole { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Stream(_) => SizeHint::default(),
@@ -250,7 +256,7 @@ impl Stream {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Whole(..) => "Answer::Whole",
+            Self::Whole { .. } => "Answer::Whole",
             Self::Stream(_) => "Answer::Stream",
         })
     }

@@ -10,7 +10,6 @@ use crate::api::decode;
 use crate::api::encode::{self, Object};
 use crate::api::fail::{Failure, code};
 use crate::api::gateway::Shared;
-use crate::error::Refused;
 use crate::kv::Store;
 use crate::kv::types::{Command, LeaseStatus, RangeRequest, Response, TxnRequest};
 
@@ -22,26 +21,18 @@ pub(crate) async fn propose(
     shared: &Shared,
     command: &Command,
 ) -> Result<(Response, u64), Failure> {
-    let began = shared.clock().now();
-    let proposed = shared.node.propose(command.encode().into());
-    let applied = shared
-        .deadlines
-        .within(shared.limits.request_timeout, proposed)
-        .await
-        .unwrap_or(Err(Refused::TimedOut))?;
+    let began = shared.clock.now();
+    let applied = shared.node.propose(command.encode().into()).await?;
     shared
         .metrics
         .propose
-        .observe(shared.clock().now().since(began));
+        .observe(shared.clock.now().since(began));
     Ok((applied.response?, applied.term.0))
 }
 
 /// Looks at the state linearizably.
 pub(crate) async fn read<T>(shared: &Shared, look: impl FnOnce(&Store) -> T) -> Result<T, Failure> {
-    let looked = shared
-        .deadlines
-        .within(shared.limits.request_timeout, shared.node.read(look));
-    Ok(looked.await.unwrap_or(Err(Refused::TimedOut))?)
+    Ok(shared.node.read(look).await?)
 }
 
 /// An answer with its header and the fields that `fill` adds.
@@ -166,7 +157,13 @@ pub(crate) async fn lease_revoke(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 /// it leads.
 pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     let decode::Lease { id, keys, .. } = decode::request(body)?;
-    let (revision, lease) = read(shared, |store| (store.revision(), store.lease(id, keys))).await?;
+    let look = |store: &Store| (store.revision(), store.lease(id, keys));
+    let (revision, mut lease) = read(shared, look).await?;
+    if let Some(lease) = &mut lease
+        && let Some(remaining_s) = shared.leases.remaining_s(id)
+    {
+        lease.remaining_s = remaining_s;
+    }
     Ok(answer(shared, revision, shared.term(), |object| {
         object.int("ID", id);
         match lease {

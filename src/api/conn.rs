@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::api::deadline::{Deadline, Deadlines};
+use crate::env::Clock;
+use crate::env::clock::Sleep;
 use crate::env::io::TcpStream;
 
 /// What a connection is doing, as far as deadlines care.
@@ -34,11 +35,11 @@ pub(crate) enum Phase {
 pub(crate) struct Socket {
     stream: TcpStream,
     phase: Rc<Cell<Phase>>,
-    deadlines: Deadlines,
+    clock: Clock,
     receive_timeout: Duration,
     send_timeout: Duration,
-    receive: Option<Deadline>,
-    send: Option<Deadline>,
+    receive: Option<Sleep>,
+    send: Option<Sleep>,
 }
 
 impl Socket {
@@ -46,14 +47,14 @@ impl Socket {
     pub(crate) fn new(
         stream: TcpStream,
         phase: Rc<Cell<Phase>>,
-        deadlines: Deadlines,
+        clock: Clock,
         receive_timeout: Duration,
         send_timeout: Duration,
     ) -> Self {
         Self {
             stream,
             phase,
-            deadlines,
+            clock,
             receive_timeout,
             send_timeout,
             receive: None,
@@ -67,8 +68,9 @@ impl Socket {
             self.receive = None;
             return Poll::Pending;
         }
-        let (deadlines, timeout) = (&self.deadlines, self.receive_timeout);
-        let deadline = self.receive.get_or_insert_with(|| deadlines.after(timeout));
+        let Self { clock, receive, .. } = self;
+        let timeout = self.receive_timeout;
+        let deadline = receive.get_or_insert_with(|| clock.sleep(timeout));
         Pin::new(deadline).poll(cx).map(|()| {
             let why = "the request did not arrive in time";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
@@ -81,8 +83,9 @@ impl Socket {
             self.send = None;
             return Poll::Pending;
         }
-        let (deadlines, timeout) = (&self.deadlines, self.send_timeout);
-        let deadline = self.send.get_or_insert_with(|| deadlines.after(timeout));
+        let Self { clock, send, .. } = self;
+        let timeout = self.send_timeout;
+        let deadline = send.get_or_insert_with(|| clock.sleep(timeout));
         Pin::new(deadline).poll(cx).map(|()| {
             let why = "the client does not read its answer";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))

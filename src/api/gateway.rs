@@ -13,15 +13,14 @@ use std::rc::Rc;
 use event_listener::Event;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use rustix::net::sockopt;
 use smol_hyper::rt::FuturesIo;
 
 use crate::api::answer::answer;
 use crate::api::body::Memory;
 use crate::api::conn::{Phase, Socket};
-use crate::api::deadline::Deadlines;
 use crate::api::encode::Object;
-use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, KEEPALIVE_IDLE};
+use crate::api::leases::Keeper;
+use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
@@ -50,24 +49,20 @@ pub(crate) struct Shared {
     pub(crate) node: Node<Store>,
     pub(crate) members: Vec<MemberInfo>,
     pub(crate) limits: ApiLimits,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) clock: Clock,
     pub(crate) memory: Rc<Memory>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
+    pub(crate) leases: Keeper,
     pub(crate) closing: Closing,
     /// `"cluster_id":"..","member_id":".."`: the part of a header that never changes.
     identity: Vec<u8>,
 }
 
 impl Shared {
-    /// The clock.
-    pub(crate) fn clock(&self) -> &Clock {
-        self.deadlines.clock()
-    }
-
     /// The term that this node is in.
     pub(crate) fn term(&self) -> u64 {
-        self.node.status().term.0
+        self.node.term().0
     }
 
     /// Opens an answer with its header.
@@ -123,11 +118,12 @@ impl Gateway {
         object.uint("cluster_id", status.cluster.0);
         object.uint("member_id", status.node.0);
         Self(Rc::new(Shared {
+            leases: Keeper::new(node.clone(), clock.clone()),
             node,
             members,
             limits,
             started: clock.now(),
-            deadlines: Deadlines::new(clock),
+            clock,
             memory: Memory::new(limits.memory_bytes_max),
             metrics: Metrics::default(),
             closing: Closing::default(),
@@ -135,7 +131,8 @@ impl Gateway {
         }))
     }
 
-    /// Serves `listener` until `stop` is ready, then closes it, lets answers in progress end
+    /// Serves `listener`, and counts down the leases while the node leads, until `stop` is ready;
+    /// then closes it, lets answers in progress end
     /// within [`ApiLimits::drain_timeout`], and returns when no connection is left.
     ///
     /// Dropping it closes the listener and every connection at once; what clients had proposed is
@@ -147,17 +144,11 @@ impl Gateway {
         stop: impl Future<Output = ()>,
     ) {
         let crowd = Crowd::new(self.0.clone(), spawner);
-        let work = async {
-            first(stop, crowd.accept(&listener)).await;
-            drop(listener);
-            self.0.closing.say();
-            let drained = crowd.drained();
-            self.0
-                .deadlines
-                .within(self.0.limits.drain_timeout, drained)
-                .await;
-        };
-        first(work, self.0.deadlines.run()).await;
+        first(stop, first(crowd.accept(&listener), self.0.leases.run())).await;
+        drop(listener);
+        self.0.closing.say();
+        let late = self.0.clock.sleep(self.0.limits.drain_timeout);
+        first(crowd.drained(), late).await;
         crowd.end().await;
     }
 }
@@ -219,7 +210,7 @@ impl Crowd {
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     add(&self.shared.metrics.accept_errors, 1);
-                    self.shared.clock().sleep(ACCEPT_PAUSE).await;
+                    self.shared.clock.sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -233,7 +224,7 @@ impl Crowd {
             refuse(stream.get_ref());
             return;
         }
-        set_options(stream.get_ref());
+        set_options(&stream);
         add(&metrics.connections, 1);
         let connection = connection(self.shared.clone(), self.http.clone(), stream);
         let leaving = Leaving {
@@ -296,7 +287,7 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
     let socket = Socket::new(
         stream,
         phase.clone(),
-        shared.deadlines.clone(),
+        shared.clock.clone(),
         shared.limits.receive_timeout,
         shared.limits.send_timeout,
     );
@@ -326,10 +317,10 @@ fn refuse(mut stream: &StdStream) {
 }
 
 /// Answers leave at once, and a client whose machine is gone is noticed within minutes.
-fn set_options(stream: &StdStream) {
-    let options = sockopt::set_tcp_nodelay(stream, true)
-        .and_then(|()| sockopt::set_socket_keepalive(stream, true))
-        .and_then(|()| sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE));
+fn set_options(stream: &TcpStream) {
+    let options = stream
+        .send_at_once()
+        .and_then(|()| stream.end_when_silent_for(SILENCE_MAX));
     if let Err(error) = options {
         tracing::debug!(%error, "a socket option could not be set");
     }

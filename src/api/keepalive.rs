@@ -1,6 +1,8 @@
 //! `/v3/lease/keepalive`: each request renews a lease and is answered by a line.
 //!
-//! A renewal is an entry of the log, so it is agreed on by a quorum and survives the leader.
+//! The leader keeps a lease alive without an entry where that is enough (see
+//! [`Countdown`](crate::kv::Countdown)); elsewhere, and on other nodes, a renewal is an entry of the
+//! log. Either way a quorum has confirmed it before it is answered.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,6 +19,7 @@ use crate::api::fail::{Failure, code};
 use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
 use crate::api::stream::{Requests, error_line, line};
+use crate::kv::Store;
 use crate::kv::types::{Command, KvError, Response};
 use crate::scope::first::{First, first};
 
@@ -74,6 +77,10 @@ async fn session(
 
 /// Renews a lease. One that is gone has no time to live: that is the answer, not an error.
 async fn renew(shared: &Rc<Shared>, id: i64) -> Result<Vec<u8>, Failure> {
+    if let Some(ttl_s) = shared.leases.keep_alive(id).await {
+        let revision = shared.node.read_stale(Store::revision);
+        return Ok(renewed(shared, revision, shared.term(), id, ttl_s));
+    }
     let (revision, term, ttl_s) = match propose(shared, &Command::LeaseRenew { id }).await {
         Ok((
             Response::LeaseRenew {
@@ -82,7 +89,7 @@ async fn renew(shared: &Rc<Shared>, id: i64) -> Result<Vec<u8>, Failure> {
             term,
         )) => (revision, term, ttl_s),
         Err(failure) if failure == KvError::LeaseNotFound.into() => {
-            let revision = read(shared, crate::kv::Store::revision).await?;
+            let revision = read(shared, Store::revision).await?;
             (revision, shared.term(), 0)
         }
         Ok((other, _)) => {
@@ -91,10 +98,14 @@ async fn renew(shared: &Rc<Shared>, id: i64) -> Result<Vec<u8>, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    Ok(line(|out| {
+    Ok(renewed(shared, revision, term, id, ttl_s))
+}
+
+fn renewed(shared: &Shared, revision: i64, term: u64, id: i64, ttl_s: i64) -> Vec<u8> {
+    line(|out| {
         let mut object = shared.begin(out, revision, term);
         object.int("ID", id);
         object.int("TTL", ttl_s);
         object.end();
-    }))
+    })
 }

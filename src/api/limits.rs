@@ -21,9 +21,6 @@ pub struct ApiLimits {
     /// Without a byte of progress while an answer is written; a client that does not read is
     /// closed. Watches are exempt: a slow reader lags, and holds no more than one piece.
     pub send_timeout: Duration,
-    /// From a complete request to its answer: an election and then some, as etcd's. Beyond, the
-    /// answer is `503`, and what became of a write is unknown.
-    pub request_timeout: Duration,
     /// How long `/readyz` and `/health` wait for a quorum.
     pub ready_timeout: Duration,
     /// Watches of one connection: each is looked at when the store changes. One more is refused
@@ -41,7 +38,6 @@ impl Default for ApiLimits {
             memory_bytes_max: 256 << 20,
             receive_timeout: Duration::from_secs(10),
             send_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(7),
             ready_timeout: Duration::from_secs(1),
             watches_max: 1024,
             drain_timeout: Duration::from_secs(2),
@@ -72,6 +68,6 @@ pub(crate) const STREAM_REQUEST_BYTES_MAX: usize = 256 << 10;
 /// How often a watch that asks for progress is told that nothing happened: etcd's interval.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 
-/// An idle connection is asked for a sign of life after this time, so that one whose machine is
-/// gone does not hold its place for ever.
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// A connection whose machine has been silent for so long is ended, so that one that is gone does
+/// not hold its place for ever. The operating system asks it; nobody here is woken.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(120);

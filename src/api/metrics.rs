@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::api::gateway::Shared;
 use crate::api::probes::resident_bytes;
 use crate::api::route::Endpoint;
-use crate::raft::Role;
+use crate::raft::{Role, Status};
 
 /// gRPC codes are 0 to 16.
 const CODES: usize = 17;
@@ -90,6 +90,7 @@ pub(crate) fn add(cell: &Cell<u64>, by: i64) {
 pub(crate) fn render(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("quorate");
     let metrics = &shared.metrics;
+    let status = shared.node.status();
     let answers = Family::<Vec<(&'static str, String)>, Counter>::default();
     for (endpoint, codes) in Endpoint::NAMES.iter().zip(metrics.answers.borrow().iter()) {
         for (code, &count) in codes.iter().enumerate().filter(|&(_, &count)| count > 0) {
@@ -117,11 +118,21 @@ pub(crate) fn render(shared: &Shared) -> String {
             "Failed accepts",
             metrics.accept_errors.get(),
         ),
+        (
+            "frames_dropped",
+            "Frames to peers dropped from full queues",
+            status.dropped,
+        ),
+        (
+            "frames_malformed",
+            "Frames of peers that made no sense",
+            status.malformed,
+        ),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
     }
-    for (name, help, value) in gauges(shared) {
+    for (name, help, value) in gauges(shared, &status) {
         registry.register(name, help, ConstGauge::new(value));
     }
     let mut text = String::new();
@@ -131,8 +142,7 @@ pub(crate) fn render(shared: &Shared) -> String {
 }
 
 /// The present values.
-fn gauges(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
-    let status = shared.node.status();
+fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, u64)> {
     let metrics = &shared.metrics;
     let mut gauges = vec![
         (
@@ -179,6 +189,11 @@ fn gauges(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
             status.journal_bytes,
         ),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
+        (
+            "waiting",
+            "Requests that wait for a decision",
+            status.waiting as u64,
+        ),
         (
             "disk_full",
             "1 if writes are refused for lack of room",

@@ -14,8 +14,8 @@ use crate::api::encode::{Object, push_text};
 use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
 use crate::error::Refused;
-use crate::kv::Store;
 use crate::raft::Role;
+use crate::scope::first::{First, first};
 
 /// `/version`: etcd's fields, because clients choose their dialect by them, and our own.
 pub(crate) fn version() -> Vec<u8> {
@@ -30,9 +30,11 @@ pub(crate) fn version() -> Vec<u8> {
 
 /// Whether a quorum answers in time; if not, why not.
 async fn ready(shared: &Shared) -> Result<(), Refused> {
-    let read = shared.node.read(Store::revision);
-    let answered = shared.deadlines.within(shared.limits.ready_timeout, read);
-    answered.await.unwrap_or(Err(Refused::TimedOut)).map(drop)
+    let read = shared.node.read(|_| ());
+    match first(read, shared.clock.sleep(shared.limits.ready_timeout)).await {
+        First::A(answered) => answered,
+        First::B(()) => Err(Refused::TimedOut),
+    }
 }
 
 /// `/livez`, `/readyz`, `/health` and `/metrics`.
@@ -111,8 +113,12 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("commit_index", status.commit_index.0);
     object.number("applied_index", status.applied_index.0);
     object.number("snapshot_index", status.snapshot_index.0);
+    object.number("first_index", status.first_index.0);
     object.number("journal_bytes", status.journal_bytes);
     object.number("sync_us", status.sync_us);
+    object.number("waiting", status.waiting as u64);
+    object.number("frames_dropped", status.dropped);
+    object.number("frames_malformed", status.malformed);
     object.flag("disk_full", status.disk_full);
     object.list("members", &shared.members, |out, member| {
         let mut fields = Object::new(out);
@@ -149,12 +155,12 @@ fn store_fields(shared: &Shared, object: &mut Object<'_>) {
         object.number("keys", store.key_count());
         object.number("data_bytes", store.data_bytes());
         object.number("history_bytes", store.history_bytes());
-        object.number("leases", store.leases().len() as u64);
+        object.number("leases", store.lease_count() as u64);
     });
 }
 
 fn millis(shared: &Shared) -> u64 {
-    let uptime = shared.clock().now().since(shared.started);
+    let uptime = shared.clock.now().since(shared.started);
     u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
 }
 

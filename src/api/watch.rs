@@ -26,8 +26,8 @@ use crate::api::metrics::add;
 use crate::api::route::Endpoint;
 use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
-use crate::kv::Watcher;
 use crate::kv::types::WatchRequest;
+use crate::kv::{Store, Watcher};
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 
@@ -89,7 +89,7 @@ enum Happened {
 impl Session {
     fn new(shared: Rc<Shared>, pieces: Pieces) -> Self {
         Self {
-            progress_at: shared.clock().now() + PROGRESS_INTERVAL,
+            progress_at: shared.clock.now() + PROGRESS_INTERVAL,
             shared,
             pieces,
             watches: BTreeMap::new(),
@@ -143,7 +143,7 @@ impl Session {
                 .values()
                 .any(|watching| watching.progress_notify)
             {
-                self.shared.deadlines.until(self.progress_at).await;
+                self.shared.clock.sleep_until(self.progress_at).await;
                 Happened::Quiet
             } else {
                 std::future::pending().await
@@ -259,7 +259,8 @@ impl Session {
             Err(compacted) => {
                 self.watches.remove(&id);
                 add(&self.shared.metrics.watches, -1);
-                let answer = self.line(id, |object| {
+                // As in etcd, this header tells no revision.
+                let answer = self.line_at(0, id, |object| {
                     object.flag("canceled", true);
                     object.int("compact_revision", compacted.revision);
                 });
@@ -271,7 +272,7 @@ impl Session {
 
     /// Tells the watches that asked for it, and have been told nothing lately, how far they are.
     async fn tell_progress(&mut self) {
-        self.progress_at = self.shared.clock().now() + PROGRESS_INTERVAL;
+        self.progress_at = self.shared.clock.now() + PROGRESS_INTERVAL;
         let mut quiet = Vec::new();
         for (&id, watching) in &mut self.watches {
             let told = std::mem::take(&mut watching.told);
@@ -286,7 +287,11 @@ impl Session {
     }
 
     fn line(&self, id: i64, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
-        let revision = self.shared.node.read_stale(crate::kv::Store::revision);
+        let revision = self.shared.node.read_stale(Store::revision);
+        self.line_at(revision, id, fill)
+    }
+
+    fn line_at(&self, revision: i64, id: i64, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
         line(|out| {
             let mut object = self.shared.begin(out, revision, self.shared.term());
             object.int("watch_id", id);

@@ -125,6 +125,19 @@ impl Store {
         core.leases.iter().map(|(id, _)| id).collect()
     }
 
+    /// How many leases there are.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.core.borrow().leases.len()
+    }
+
+    /// A bell that rings when an entry set the time of a lease: what a countdown must hear of. It
+    /// has one listener, the keeper of this node's leases.
+    #[must_use]
+    pub fn leases_bell(&self) -> Bell {
+        self.core.borrow().hub.leases.clone()
+    }
+
     /// Begins a watch; `bell` rings when there is something to pull. Several watches may share a
     /// bell: then each is to be asked.
     #[must_use]
@@ -147,14 +160,18 @@ impl StateMachine for Store {
 
     fn apply(&mut self, entry: Committed<'_>) -> Outcome {
         let core = &mut *self.core.borrow_mut();
+        let leases_before = core.leases.last();
         let outcome = match command::decode(entry.payload) {
             Some(Decoded::Put(put)) => put
                 .shape()
                 .and_then(|()| txn::put(core, put).map(Response::Put)),
-            Some(Decoded::Other(command)) => core.apply(command, entry.index),
+            Some(Decoded::Other(command)) => core.apply(command, &entry),
             None => Err(KvError::Unreadable),
         };
         core.tidy();
+        if core.leases.last() != leases_before {
+            core.hub.leases.ring();
+        }
         outcome
     }
 
@@ -167,14 +184,15 @@ impl StateMachine for Store {
         let core = &mut *self.core.borrow_mut();
         let mut old = std::mem::replace(core, restored);
         core.hub = std::mem::take(&mut old.hub);
-        core.hub.jumped(old.revision);
+        core.hub.jumped(old.revision, core.revision);
+        core.hub.leases.ring();
         snapshot::retire(old);
         Ok(())
     }
 }
 
 impl Core {
-    fn apply(&mut self, command: Command, index: u64) -> Outcome {
+    fn apply(&mut self, command: Command, entry: &Committed<'_>) -> Outcome {
         command.check()?;
         match command {
             Command::Put(request) => txn::put(self, (&request).into()).map(Response::Put),
@@ -184,7 +202,7 @@ impl Core {
             Command::Txn(request) => txn::txn(self, &request).map(Response::Txn),
             Command::Compact { revision } => self.compact(revision),
             Command::LeaseGrant { id, ttl_s } => {
-                let (id, ttl_s) = self.leases.grant(id, ttl_s, index, &self.limits)?;
+                let (id, ttl_s) = self.leases.grant(id, ttl_s, entry.index, &self.limits)?;
                 let revision = self.revision;
                 Ok(Response::LeaseGrant {
                     revision,
@@ -205,15 +223,17 @@ impl Core {
                     ttl_s,
                 })
             }
-            Command::LeaseCheckpoint(checkpoints) => {
+            Command::LeaseCheckpoint { epoch, checkpoints } => {
                 for checkpoint in checkpoints {
-                    self.leases.checkpoint(checkpoint);
+                    if epoch == entry.epoch {
+                        self.leases.checkpoint(checkpoint);
+                    }
                 }
                 Ok(self.noted())
             }
-            Command::LeaseExpire(stamps) => {
-                for stamp in stamps {
-                    if self.leases.current(stamp).is_some() {
+            Command::LeaseExpire { epoch, leases } => {
+                for stamp in leases {
+                    if epoch == entry.epoch && self.leases.current(stamp).is_some() {
                         self.end_lease(stamp.id);
                     }
                 }

@@ -1,0 +1,145 @@
+//! The duty of a leader towards leases: to count down, and to propose what it found.
+//!
+//! Every node runs a [`Keeper`]. While its node leads, it holds a [`Countdown`], sleeps until the
+//! next lease is due and proposes its end; a proposal made on an outdated view has no effect, so
+//! two nodes that both believe to lead do no harm. While its node follows, it looks once in a
+//! while whether it leads now. Without leases it sleeps until there is one.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use crate::env::{Clock, Time};
+use crate::id::Term;
+use crate::kv::{Countdown, KeepAlive, Store};
+use crate::raft::{Node, Role};
+use crate::scope::bell::Bell;
+use crate::scope::first::first;
+
+/// While there are leases, how often a node looks whether it has begun, or ceased, to lead. A new
+/// leader begins to count so much later: leases live so much longer.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Counts down leases while its node leads.
+pub(crate) struct Keeper {
+    node: Node<Store>,
+    store: Store,
+    clock: Clock,
+    /// Rings when the time of a lease was set.
+    changed: Bell,
+    counting: RefCell<Option<Counting>>,
+}
+
+/// The countdown of one leadership.
+struct Counting {
+    term: Term,
+    countdown: Countdown,
+}
+
+impl Keeper {
+    /// A keeper that does nothing until it is run.
+    pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
+        let store = node.read_stale(Store::clone);
+        Self {
+            changed: store.leases_bell(),
+            node,
+            store,
+            clock,
+            counting: RefCell::new(None),
+        }
+    }
+
+    /// The term that this node leads, if it leads.
+    fn leading(&self) -> Option<Term> {
+        let status = self.node.status();
+        (status.role == Role::Leader).then_some(status.term)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now().0
+    }
+
+    /// Does the duty, for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            if let Some(term) = self.leading() {
+                self.lead(term).await;
+            }
+            self.counting.take();
+            self.pause(Time::NEVER).await;
+        }
+    }
+
+    /// Waits until a lease changes or `at`; if there are leases, no longer than until it is time
+    /// to look who leads.
+    async fn pause(&self, at: Time) {
+        let at = match self.store.lease_count() {
+            0 => at,
+            _ => at.min(self.clock.now() + LOOK),
+        };
+        first(self.changed.heard(), self.clock.sleep_until(at)).await;
+    }
+
+    /// Counts while this node leads in `term`.
+    async fn lead(&self, term: Term) {
+        // An answered read means that the first entry of this term is applied: no earlier leader's
+        // expiry can follow.
+        if self.node.read(|_| ()).await.is_err() || self.leading() != Some(term) {
+            return;
+        }
+        let countdown = Countdown::new(&self.store, term.0, self.now_ns());
+        self.counting.replace(Some(Counting { term, countdown }));
+        while self.leading() == Some(term) {
+            let (commands, wake) = self.due();
+            let idle = commands.is_empty();
+            for command in commands {
+                // What is not applied in time becomes due again.
+                let proposed = self.node.propose(command.encode().into());
+                first(proposed, self.clock.sleep(LOOK)).await;
+            }
+            if idle {
+                self.pause(wake).await;
+            }
+        }
+    }
+
+    /// What is to be proposed now, and when to ask again.
+    fn due(&self) -> (Vec<crate::kv::Command>, Time) {
+        let mut counting = self.counting.borrow_mut();
+        let Some(Counting { countdown, .. }) = &mut *counting else {
+            return (Vec::new(), Time::NEVER);
+        };
+        let commands = countdown.due(&self.store, self.now_ns());
+        (commands, countdown.next_wake_ns().map_or(Time::NEVER, Time))
+    }
+
+    /// Does `work` with the countdown, if there is one of the present leadership.
+    fn with_countdown<T>(&self, work: impl FnOnce(&mut Countdown) -> T) -> Option<T> {
+        let leading = self.leading()?;
+        let mut counting = self.counting.borrow_mut();
+        let current = counting
+            .as_mut()
+            .filter(|counting| counting.term == leading)?;
+        Some(work(&mut current.countdown))
+    }
+
+    /// Keeps a lease alive without an entry, if that is enough: the answer holds because this node
+    /// was confirmed to lead after the request had come in. `None` if an entry is needed,
+    /// or the lease is gone.
+    pub(crate) async fn keep_alive(&self, id: i64) -> Option<i64> {
+        let term = self.leading()?;
+        let now_ns = self.now_ns();
+        let kept =
+            self.with_countdown(|countdown| countdown.keep_alive(&self.store, id, now_ns))?;
+        let KeepAlive::Renewed { ttl_s } = kept else {
+            return None;
+        };
+        let confirmed = self.node.read(|_| ()).await.is_ok();
+        (confirmed && self.leading() == Some(term)).then_some(ttl_s)
+    }
+
+    /// Whole seconds that a lease has left, if this node counts it down.
+    pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
+        let now_ns = self.now_ns();
+        self.with_countdown(|countdown| countdown.remaining_s(&self.store, id, now_ns))?
+    }
+}
