@@ -260,16 +260,23 @@ fn a_failed_write_or_sync_ends_the_driver_and_is_not_retried() {
 }
 
 #[test]
-fn a_second_driver_is_refused() {
+fn a_driver_dropped_in_the_middle_of_a_write_is_not_resumed() {
     let rig = Rig::new(1);
     let mut life = rig.reopen(0, 0);
+    let last = life.submit(2);
+    assert!(life.sync(last));
+    life.stop_driver();
+    life.drive();
+    let last = life.submit(2);
+    assert!(life.sync(last), "it was idle");
+    rig.sim.stall_until(life.time.now() + Duration::from_secs(1));
+    life.submit(1);
     life.settle();
     life.stop_driver();
-    let fatal = block_on(life.journal.run());
-    assert!(
-        fatal.to_string().contains("open the journal again"),
-        "{fatal}"
-    );
+    life.drive();
+    let fatal = life.fatal().expect("it was in the middle of a write").to_string();
+    assert!(fatal.contains("open the journal again"), "{fatal}");
+    assert_eq!(life.journal.synced().0, last);
 }
 
 #[test]
@@ -355,7 +362,10 @@ fn released_segments_are_used_again_and_steady_work_writes_no_zeros() {
         life.settle();
         if round == 200 {
             steady = life.journal.bytes_on_disk();
-            assert_eq!(steady, rig.sim.files().iter().map(|(_, len)| len).sum::<u64>());
+            assert_eq!(
+                steady,
+                rig.sim.files().iter().map(|(_, len)| len).sum::<u64>()
+            );
         }
     }
     assert!(life.journal.bytes_on_disk() <= steady + (4 << 10));
