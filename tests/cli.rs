@@ -1,6 +1,8 @@
 //! The built program, as a person or a script meets it: what it prints, how it ends, and what it
 //! says when something is wrong.
 
+#![allow(clippy::disallowed_methods)] // the server that answers nothing needs a thread of its own
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
@@ -427,4 +429,86 @@ fn dev_is_a_cluster_in_one_process() {
         "{roles:?}"
     );
     assert_eq!(cluster.terminate(), Some(0));
+}
+
+#[test]
+fn a_storm_is_the_same_each_time() {
+    let args = ["storm", "7", "--seeds", "2", "--seconds", "5"];
+    let (first, _) = ends(0, &args);
+    assert_eq!(first.lines().count(), 2, "{first}");
+    assert!(
+        first.starts_with("seed 7 ") && first.contains("\nseed 8 "),
+        "{first}"
+    );
+    let (second, _) = ends(0, &args);
+    assert_eq!(first, second);
+    let (trace, _) = ends(0, &["storm", "7", "--seconds", "5", "--trace"]);
+    assert!(trace.lines().count() > 100, "{trace}");
+    assert_eq!(trace.lines().last(), first.lines().next());
+}
+
+#[test]
+fn the_cluster_keeps_as_much_history_as_it_was_told() {
+    let directory = directory();
+    let data = directory.path().to_str().expect("a printable path");
+    let args = [
+        "serve",
+        "--listen-client",
+        "127.0.0.1:0",
+        "--data-dir",
+        data,
+    ];
+    let node = Node::start(&[&args[..], &["--history-revisions", "3"]].concat(), 1);
+    let first = ["get", "k", "--rev", "2", "--endpoints", &node.urls[0]];
+    // The default keeps 100,000; the limit is agreed on soon after the start.
+    let forgotten = (0..200).any(|n| {
+        node.client(&["put", "k", &n.to_string()]);
+        String::from_utf8_lossy(&run(&first).stderr).contains("compacted")
+    });
+    assert!(forgotten);
+}
+
+#[test]
+fn damage_is_refused_with_its_place() {
+    let directory = directory();
+    let node = Node::alone(directory.path());
+    node.client(&["put", "k", &"x".repeat(2000)]);
+    node.client(&["put", "k", "y"]);
+    drop(node);
+    let segment = std::fs::read_dir(directory.path())
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("a readable segment");
+    let at = bytes
+        .windows(9)
+        .position(|bytes| bytes == b"xxxxxxxxx")
+        .expect("the value");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).expect("a writable segment");
+    let data = directory.path().to_str().expect("a printable path");
+    let (_, err) = ends(
+        4,
+        &[
+            "serve",
+            "--listen-client",
+            "127.0.0.1:0",
+            "--data-dir",
+            data,
+        ],
+    );
+    let name = segment
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a printable name");
+    assert!(
+        err.contains(data) && err.contains(name) && err.contains("at byte"),
+        "{err}"
+    );
+    assert_eq!(
+        std::fs::read(&segment).expect("still there"),
+        bytes,
+        "nothing was changed"
+    );
 }

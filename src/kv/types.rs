@@ -292,10 +292,21 @@ pub enum Command {
         id: i64,
     },
     /// Of the leader's countdown: so much time is left. Answered with [`Response::Noted`].
-    LeaseCheckpoint(Vec<LeaseCheckpoint>),
+    LeaseCheckpoint {
+        /// The epoch that the proposer leads: void in an entry of any other, see
+        /// [`countdown`](super::countdown).
+        epoch: u64,
+        /// What it found.
+        checkpoints: Vec<LeaseCheckpoint>,
+    },
     /// Of the leader's countdown: these are over, unless something happened to them since.
     /// Answered with [`Response::Noted`].
-    LeaseExpire(Vec<LeaseStamp>),
+    LeaseExpire {
+        /// The epoch that the proposer leads: void in an entry of any other.
+        epoch: u64,
+        /// Which, and in which state.
+        leases: Vec<LeaseStamp>,
+    },
     /// Sets the limits of the whole cluster. Answered with [`Response::Noted`].
     Configure(Limits),
 }

@@ -72,6 +72,7 @@ pub(crate) mod door;
 pub mod entries;
 pub mod event;
 pub(crate) mod follower;
+pub(crate) mod forwarded;
 pub(crate) mod host;
 pub(crate) mod leader;
 pub(crate) mod log;

@@ -6,6 +6,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::env::clock::Sleep;
 use crate::env::spawn::Task;
 use crate::env::{Clock, Rng};
 use crate::error::Refused;
@@ -17,9 +20,11 @@ use crate::sim::cluster::{Cluster, Directory};
 use crate::sim::history::{History, Tally};
 use crate::sim::machine::{Ledger, Probe, Write};
 
-/// How long a client waits for an answer before it goes on with its life. The engine refuses
-/// sooner; this is for nodes that are frozen.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+/// The longest time that a client waits for an answer before it goes on with its life; often it is
+/// less. The engine refuses sooner than the longest; that is for nodes that are frozen.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(12);
+/// The patience of a client in a hurry.
+const PATIENCE_MIN: Duration = Duration::from_millis(150);
 
 /// The largest padding of a write, in bytes; most are small.
 const PADDING_MAX: u64 = 2_000;
@@ -106,6 +111,12 @@ async fn work(client: u32, office: Rc<Office>, rng: Rng) {
         let Some(node) = office.directory.any(&rng) else {
             continue;
         };
+        let longest = if rng.chance(800) {
+            PATIENCE_MIN * 8
+        } else {
+            PATIENCE_MAX
+        };
+        let patience = office.clock.sleep(rng.between(PATIENCE_MIN, longest));
         if rng.chance(650) {
             seq += 1;
             let padding = if rng.chance(50) {
@@ -114,16 +125,22 @@ async fn work(client: u32, office: Rc<Office>, rng: Rng) {
                 8
             };
             let command = Write { client, seq }.command(usize::try_from(padding).unwrap_or(0));
-            write(&office, &node, Write { client, seq }, command).await;
+            write(&office, &node, Write { client, seq }, command, patience).await;
         } else {
-            read(&office, &node).await;
+            read(&office, &node, patience).await;
         }
     }
 }
 
-async fn write(office: &Office, node: &Node<Probe<Ledger>>, write: Write, command: bytes::Bytes) {
+async fn write(
+    office: &Office,
+    node: &Node<Probe<Ledger>>,
+    write: Write,
+    command: Bytes,
+    patience: Sleep,
+) {
     let floor = office.history.borrow_mut().begin_write(write);
-    let answer = first(node.propose(command), office.clock.sleep(PATIENCE)).await;
+    let answer = first(node.propose(command), patience).await;
     let mut history = office.history.borrow_mut();
     let seen = match answer {
         First::A(Ok(applied)) => history.acknowledged(write, floor, applied.index),
@@ -136,10 +153,10 @@ async fn write(office: &Office, node: &Node<Probe<Ledger>>, write: Write, comman
     office.report(seen);
 }
 
-async fn read(office: &Office, node: &Node<Probe<Ledger>>) {
+async fn read(office: &Office, node: &Node<Probe<Ledger>>, patience: Sleep) {
     let floor = office.history.borrow().begin_read();
     let look = node.read(|ledger| ledger.last_index());
-    let answer: First<Result<Index, Refused>, ()> = first(look, office.clock.sleep(PATIENCE)).await;
+    let answer: First<Result<Index, Refused>, ()> = first(look, patience).await;
     let mut history = office.history.borrow_mut();
     let seen = match answer {
         First::A(Ok(last)) => history.read(floor, last),

@@ -16,7 +16,7 @@ use crate::config::{Limits, Timing};
 use crate::env::{Rng, Time};
 use crate::error::Fatal;
 use crate::id::{Index, NodeId};
-use crate::sim::checker::Violation;
+use crate::sim::checker::{Sights, Violation};
 use crate::sim::client::Clients;
 use crate::sim::cluster::{Cluster, Death, Setup};
 use crate::sim::executor::Order;
@@ -90,8 +90,8 @@ impl Default for Options {
             span: Duration::from_secs(60),
             faults: Fault::ALL.to_vec(),
             calm_max: Duration::from_millis(1_500),
-            clients: 4,
-            client_pause_max: Duration::from_millis(60),
+            clients: 8,
+            client_pause_max: Duration::from_millis(40),
             detail: Detail::Events,
             print: false,
         }
@@ -111,27 +111,36 @@ pub struct Report {
     pub decided: Index,
     /// What the clients did.
     pub tally: Tally,
+    /// What the nodes went through.
+    pub sights: Sights,
     /// From the healing until every node followed one leader.
     pub healed_in: Duration,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (troubles, tally) = (self.faults.values().sum::<u32>(), self.tally);
+        let (troubles, tally, seen) = (self.faults.values().sum::<u32>(), self.tally, self.sights);
         write!(
             f,
-            "seed {} hash {:016x}: {troubles} troubles, {} entries decided; {} writes \
-             acknowledged, {} not applied, {} unknown; {} reads, {} refused; order after {:?}",
-            self.seed,
-            self.hash,
+            "seed {} hash {:016x}: {troubles} troubles, ",
+            self.seed, self.hash
+        )?;
+        write!(
+            f,
+            "{} starts, {} leaders, {} truncations, {} snapshots, {} installed; ",
+            seen.starts, seen.leaders, seen.truncations, seen.snapshots, seen.installs
+        )?;
+        write!(
+            f,
+            "{} entries; writes: {} done, {} not, {} unknown; reads: {} done, {} refused; ",
             self.decided,
             tally.acknowledged,
             tally.not_applied,
             tally.unknown,
             tally.reads,
-            tally.reads_refused,
-            self.healed_in,
-        )
+            tally.reads_refused
+        )?;
+        write!(f, "order after {:?}", self.healed_in)
     }
 }
 
@@ -186,9 +195,9 @@ pub fn tiny_limits() -> Limits {
         in_flight_bytes_max: 16 << 10,
         cache_bytes_max: 8 << 10,
         segment_bytes: 64 << 10,
-        snapshot_log_bytes: 16 << 10,
+        snapshot_log_bytes: 8 << 10,
         snapshot_factor: 2,
-        snapshot_keep_entries: 20,
+        snapshot_keep_entries: 10,
         snapshot_chunk_bytes: 4 << 10,
     }
 }
@@ -219,6 +228,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
             hash: storm.cluster.world().trace().hash(),
             decided: storm.cluster.world().checker().borrow().decided(),
             tally: storm.clients.tally(),
+            sights: storm.cluster.world().checker().borrow().sights(),
             faults: std::mem::take(&mut storm.faults),
             healed_in,
         }),
@@ -475,7 +485,7 @@ impl<'a> Storm<'a> {
     fn weather(&mut self) {
         let weather = Weather {
             loss: [0, 20, 100, 300][self.rng.below(4)],
-            duplicate: 0,
+            duplicate: [0, 50, 300][self.rng.below(3)],
             slow: [0, 20, 100][self.rng.below(3)],
             reorder: self.rng.chance(700),
             delay_max: Duration::from_millis(self.rng.within(1..=80)),
@@ -575,7 +585,7 @@ impl<'a> Storm<'a> {
 
     /// The clients end; all nodes come to the same state, and it is what the clients saw.
     fn converge(&mut self, until: Time) -> Outcome<()> {
-        let until = until + crate::sim::client::PATIENCE;
+        let until = until + crate::sim::client::PATIENCE_MAX;
         loop {
             self.settle(until)?;
             if self.clients.are_done() && self.are_equal() {

@@ -21,6 +21,7 @@ use quorate::{Committed, StateMachine};
 pub(crate) struct Machine {
     pub(crate) store: Store,
     pub(crate) index: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Machine {
@@ -28,6 +29,7 @@ impl Machine {
         Self {
             store: Store::new(),
             index: 0,
+            epoch: 1,
         }
     }
 
@@ -45,7 +47,7 @@ impl Machine {
         self.index += 1;
         self.store.apply(Committed {
             index: self.index,
-            epoch: 1,
+            epoch: self.epoch,
             payload,
         })
     }
@@ -123,6 +125,7 @@ impl Machine {
         Self {
             store,
             index: self.index,
+            epoch: self.epoch,
         }
     }
 }

@@ -178,10 +178,7 @@ async fn fill(executor: &LocalExecutor<'_>, clients: &[Rc<Client>]) -> Result<()
         .map(|client| executor.spawn(client.clone().fill()))
         .collect();
     for task in tasks {
-        task.await.map_err(|error| {
-            let message = format!("the keys could not be put before the gets: {error}");
-            Failure::new(Exit::Unreachable, message)
-        })?;
+        task.await?;
     }
     Ok(())
 }

@@ -8,7 +8,6 @@
 //! | 3 | no endpoint answers |
 //! | 4 | the data directory cannot be used: locked, damaged, or another node's |
 //! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
-#![allow(missing_docs)]
 
 mod bench;
 mod client;
@@ -27,6 +26,7 @@ mod serve;
 mod settings;
 mod stack;
 mod status;
+mod storm;
 mod watch;
 
 use std::process::ExitCode;
@@ -59,6 +59,7 @@ enum Command {
     Get(kv::Get),
     Del(kv::Del),
     Watch(watch::Watch),
+    Storm(storm::Storm),
     Bench(bench::Bench),
 }
 
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Get(get) => get.run(),
         Command::Del(del) => del.run(),
         Command::Watch(watch) => watch.run(),
+        Command::Storm(storm) => storm.run(),
         Command::Bench(bench) => bench.run(),
     };
     match result {

@@ -60,6 +60,7 @@ impl Member {
         let (id, cluster) = (config.node, config.cluster);
         let (net, wire) = net(id, config.peers(), NetLimits::default());
         let rng = Rng::real();
+        let place = parts.disk.place();
         let env = Env {
             clock: clock.clone(),
             rng: rng.fork(),
@@ -68,7 +69,7 @@ impl Member {
             spawner: spawner.clone(),
         };
         let started = Node::start(parts.config, env, Store::new(), Observer::default());
-        let (node, life) = started.map_err(|fatal| unusable(&fatal))?;
+        let (node, life) = started.map_err(|fatal| unusable(&place, &fatal))?;
         let transport = parts.peers.map(|listener| {
             let transport = tcp::run(Transport {
                 wire,
@@ -126,11 +127,17 @@ impl Member {
     }
 }
 
-/// Why a data directory cannot be used.
-pub(crate) fn unusable(fatal: &Fatal) -> Failure {
+/// Why the data directory at `place` cannot be used.
+pub(crate) fn unusable(place: &str, fatal: &Fatal) -> Failure {
+    let why = match fatal {
+        Fatal::Disk { what, error } => {
+            format!("{what}: {error}; check its path, its owner and its permissions")
+        }
+        fatal => fatal.to_string(),
+    };
     Failure::new(
         Exit::Data,
-        format!("the data directory cannot be used: {fatal}"),
+        format!("the data directory {place} cannot be used: {why}"),
     )
 }
 
