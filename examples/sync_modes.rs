@@ -42,7 +42,7 @@ fn measure(path: &std::path::Path) -> Result<(), Fatal> {
         for preallocated in [true, false] {
             let disk = Disk::open(path, mode)?;
             let name = match disk.probed() {
-                Some(probed) => format!("auto ({:?}, probed {probed:.0?})", disk.sync_mode()),
+                Some(probed) => format!("auto ({:?}, probed {probed:.1?})", disk.sync_mode()),
                 None => format!("{mode:?}").to_lowercase(),
             };
             let failed = |error: std::io::Error| Fatal::Disk {
@@ -62,7 +62,7 @@ fn measure(path: &std::path::Path) -> Result<(), Fatal> {
                 "growing"
             };
             let (median, late) = (spans[WRITES / 2], spans[WRITES * 99 / 100]);
-            println!("| {name} | {kind} | {median:.0?} | {late:.0?} |");
+            println!("| {name} | {kind} | {median:.1?} | {late:.1?} |");
         }
     }
     Ok(())

@@ -269,12 +269,16 @@ fn a_driver_dropped_in_the_middle_of_a_write_is_not_resumed() {
     life.drive();
     let last = life.submit(2);
     assert!(life.sync(last), "it was idle");
-    rig.sim.stall_until(life.time.now() + Duration::from_secs(1));
+    rig.sim
+        .stall_until(life.time.now() + Duration::from_secs(1));
     life.submit(1);
     life.settle();
     life.stop_driver();
     life.drive();
-    let fatal = life.fatal().expect("it was in the middle of a write").to_string();
+    let fatal = life
+        .fatal()
+        .expect("it was in the middle of a write")
+        .to_string();
     assert!(fatal.contains("open the journal again"), "{fatal}");
     assert_eq!(life.journal.synced().0, last);
 }
@@ -329,6 +333,9 @@ fn a_full_disk_keeps_what_does_not_fit_and_heals() {
     assert!(!life.journal.is_full());
     rig.sim.power_cut_keeping(|_| false);
     rig.reopen(last, last);
+    rig.sim.set_quota(Some(0));
+    rig.sim.kill();
+    rig.reopen(last, last); // a node starts on a full disk, too
 }
 
 #[test]
