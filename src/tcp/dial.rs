@@ -63,7 +63,7 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
                 if trouble == said {
                     tracing::debug!(%peer, endpoint, "still no connection: {trouble}");
                 } else {
-                    tracing::warn!(%peer, endpoint, "cannot reach node {peer}: {trouble}; retrying");
+                    tracing::warn!(%peer, endpoint, "no way to node {peer}: {trouble}; retrying");
                     said.clone_from(&trouble);
                 }
                 trouble
