@@ -293,9 +293,10 @@ impl Log {
         self.spans.front().map(|&(_, ticket)| ticket)
     }
 
-    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it.
+    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it. One
+    /// that begins after it stays: the snapshot is an older one, and what it covers was released.
     pub(crate) fn follow(&mut self, covers: Position) {
-        if covers.index > Index::ZERO && self.term_at(covers.index) != Some(covers.term) {
+        if covers.index >= self.first && self.term_at(covers.index) != Some(covers.term) {
             self.reset(covers);
         }
     }

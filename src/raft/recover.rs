@@ -67,6 +67,14 @@ pub(crate) fn recover<H: Host>(
         log.follow(covers);
         log.compact(covers, limits.snapshot_keep_entries);
     }
+    if log.first() > covers.index.next() {
+        let why = format!(
+            "its entries begin at {}, but the snapshot ends at {}",
+            log.first(),
+            covers.index
+        );
+        return Err(damaged("the journal", &why));
+    }
     let recovered = Recovered {
         log,
         promise: replay.promise,

@@ -152,6 +152,10 @@ impl Checker {
     /// Takes in an event of a node.
     pub fn event(&mut self, node: NodeId, event: Event) {
         self.count(event);
+        if self.model(node).recovers() && !matches!(event, Event::Appended { .. }) {
+            let what = format!("{node:?} does not have the log that it says it started with");
+            self.report("I5", what);
+        }
         let outcome = match event {
             Event::Started {
                 term,

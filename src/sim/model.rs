@@ -193,6 +193,11 @@ impl Model {
         ))
     }
 
+    /// Whether it has not told yet the whole log that it found.
+    pub(crate) fn recovers(&self) -> bool {
+        self.recovery.is_some()
+    }
+
     pub(crate) fn reach(&mut self, term: Term) -> Checked {
         if term < self.term {
             return Err(("I6", format!("goes back from {:?} to {term:?}", self.term)));
