@@ -571,8 +571,12 @@ impl<'a> Storm<'a> {
                     Some(Ok(false)) => {
                         return Err(self.broken("I8", format!("{node:?} does not show {write}")));
                     }
-                    // It died of a disk error that was still waiting, or its leader did.
-                    Some(Err(_)) if self.cluster.world().now() < until => {}
+                    // It died of a disk error that was still waiting, or its leader did, or its
+                    // journal has not looked for room yet.
+                    Some(Err(_)) if self.cluster.world().now() < until => {
+                        let now = self.cluster.world().now();
+                        self.run_until(now + Duration::from_millis(20))?;
+                    }
                     other => {
                         let what = format!("{node:?} does not serve: {other:?}");
                         return Err(self.broken("I9", what));
