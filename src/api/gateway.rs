@@ -181,11 +181,12 @@ struct Gone {
 
 impl Crowd {
     fn new(shared: Rc<Shared>, spawner: Spawner) -> Self {
+        // Not `pipeline_flush`: with it hyper buffers an answer without bound when the client does
+        // not read.
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
-            .auto_date_header(false)
-            .pipeline_flush(true);
+            .auto_date_header(false);
         Self {
             shared,
             spawner,
