@@ -5,11 +5,11 @@
 //! # The life of a request
 //!
 //! The [`Gateway`] is a scope: it accepts connections and holds each as a task, and when it ends,
-//! they have ended (`gateway`). A connection is hyper's, above a socket with two deadlines (`conn`):
-//! a request that has begun must arrive, an answer must be taken. The path names an endpoint
-//! (`route`), the endpoint a handler (`answer`). A handler reads the body into the store's own types
-//! (`body`, `decode`), proposes a command or looks at the state (`calls`), and writes the answer
-//! straight into bytes (`encode`); what fails becomes etcd's code and text (`fail`).
+//! they have ended (`gateway`). A connection is hyper's, above a socket with two deadlines
+//! (`conn`): a request that has begun must arrive, an answer must be taken. The path names an
+//! endpoint (`route`), the endpoint a handler (`answer`). A handler reads the body into the store's
+//! own types (`body`, `decode`), proposes a command or looks at the state (`calls`), and writes the
+//! answer straight into bytes (`encode`); what fails becomes etcd's code and text (`fail`).
 //!
 //! Two calls are streams (`stream`): a watch and a keep-alive are each one future that makes its
 //! answer line by line, while hyper polls the body, and that is dropped with it (`watch`,
@@ -21,8 +21,8 @@
 //! # What is absent
 //!
 //! No clock decides anything here but deadlines of connections: how long a request may wait for a
-//! quorum is the engine's business. No timer runs while nothing is late: a request that comes in one
-//! piece and an answer that is taken at once set none.
+//! quorum is the engine's business. No timer runs while nothing is late: a request that comes in
+//! one piece and an answer that is taken at once set none.
 //!
 //! # What waits where
 //!
