@@ -58,6 +58,8 @@ pub struct Limits {
     /// Bytes of recent entries kept in memory for peers that are nearly up to date; older ones are
     /// read from the journal.
     pub cache_bytes_max: usize,
+    /// Bytes of one file of the journal: room is given back to the disk in such pieces.
+    pub segment_bytes: u64,
     /// A snapshot is taken when the log since the last one is longer than this, and longer than
     /// [`snapshot_factor`](Self::snapshot_factor) times that snapshot.
     pub snapshot_log_bytes: u64,
@@ -80,6 +82,7 @@ impl Default for Limits {
             appends_in_flight_max: 64,
             in_flight_bytes_max: 4 << 20,
             cache_bytes_max: 2 << 20,
+            segment_bytes: 4 << 20,
             snapshot_log_bytes: 16 << 20,
             snapshot_factor: 4,
             snapshot_keep_entries: 4_096,

@@ -56,6 +56,7 @@ fn a_log_cut_at_every_byte_opens_with_what_lies_before_and_goes_on() {
             assert!(life.sync(more));
             fork.sim.power_cut_keeping(|_| false);
             let life = fork.reopen(more, more);
+            assert!(life.journal.recovery().torn.is_none(), "and said once");
             let more = life.submit(1);
             assert!(life.sync(more));
             fork.sim.power_cut_keeping(|_| false);
@@ -122,6 +123,58 @@ fn every_flipped_bit_is_refused_in_its_place_or_loses_nothing() {
         }
     }
     rig.reopen(*acked, *acked);
+}
+
+/// The log's last segment and, in bytes, its used part.
+fn tail(rig: &Rig, ends: &[(u64, String, u64)]) -> (String, u64) {
+    let (_, name, end) = ends.last().expect("there are batches");
+    assert!(rig.journal_files().iter().any(|(file, _)| file == name));
+    (name.clone(), *end)
+}
+
+#[test]
+fn a_batch_that_never_landed_is_damage_when_a_later_one_did() {
+    let rig = Rig::with(Options::default().with_segment_bytes(16 << 10), 1);
+    let ends = log(&rig, 8);
+    let (name, end) = tail(&rig, &ends);
+    let mut begin = SECTOR;
+    for (_, file, next) in &ends {
+        if *file == name && *next < end {
+            let fork = rig.fork();
+            let file = fork.sim.disk().open_file(&name).expect("it is there");
+            let zeros = vec![0; (next - begin) as usize];
+            file.write_at(begin, &zeros).expect("it writes");
+            let Err(Fatal::Damaged { file, offset, .. }) = fork.open() else {
+                panic!("a batch is missing at {begin}");
+            };
+            assert_eq!((file, offset), (name.clone(), begin));
+            begin = *next;
+        }
+    }
+    assert!(begin > SECTOR, "the last segment has several batches");
+}
+
+#[test]
+fn a_sector_that_landed_elsewhere_is_damage() {
+    let rig = Rig::new(1);
+    let ends = log(&rig, 8);
+    let (name, end) = tail(&rig, &ends);
+    let contents = rig.sim.contents(&name).expect("it is there");
+    for (from, to) in (0..end)
+        .step_by(512)
+        .flat_map(|a| (0..end).step_by(512).map(move |b| (a, b)))
+    {
+        if from != to {
+            let fork = rig.fork();
+            let file = fork.sim.disk().open_file(&name).expect("it is there");
+            let sector = &contents[from as usize..(from + SECTOR) as usize];
+            file.write_at(to, sector).expect("it writes");
+            let Err(Fatal::Damaged { file, offset, .. }) = fork.open() else {
+                panic!("the sector of {from} is at {to}");
+            };
+            assert_eq!((file, offset), (name.clone(), to));
+        }
+    }
 }
 
 #[test]
@@ -302,7 +355,10 @@ fn released_segments_are_used_again_and_steady_work_writes_no_zeros() {
         life.settle();
         if round == 200 {
             steady = life.journal.bytes_on_disk();
-            assert_eq!(steady, rig.sim.files().iter().map(|(_, len)| len).sum());
+            assert_eq!(
+                steady,
+                rig.sim.files().iter().map(|(_, len)| len).sum::<u64>()
+            );
         }
     }
     assert!(life.journal.bytes_on_disk() <= steady + (4 << 10));

@@ -86,7 +86,7 @@ impl Keeper {
         if self.node.read(|_| ()).await.is_err() || self.leading() != Some(term) {
             return;
         }
-        let countdown = Countdown::new(&self.store, self.now_ns());
+        let countdown = Countdown::new(&self.store, term.0, self.now_ns());
         self.counting.replace(Some(Counting { term, countdown }));
         while self.leading() == Some(term) {
             let (commands, wake) = self.due();

@@ -28,8 +28,8 @@ impl Command {
             | Self::LeaseGrant { .. }
             | Self::LeaseRevoke { .. }
             | Self::LeaseRenew { .. }
-            | Self::LeaseCheckpoint(_)
-            | Self::LeaseExpire(_)
+            | Self::LeaseCheckpoint { .. }
+            | Self::LeaseExpire { .. }
             | Self::Configure(_) => Ok(()),
         }
     }

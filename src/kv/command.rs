@@ -59,8 +59,10 @@ impl Command {
             Self::LeaseGrant { id, ttl_s } => tagged(LEASE_GRANT, &(*id, *ttl_s)),
             Self::LeaseRevoke { id } => tagged(LEASE_REVOKE, id),
             Self::LeaseRenew { id } => tagged(LEASE_RENEW, id),
-            Self::LeaseCheckpoint(checkpoints) => tagged(LEASE_CHECKPOINT, checkpoints),
-            Self::LeaseExpire(stamps) => tagged(LEASE_EXPIRE, stamps),
+            Self::LeaseCheckpoint { epoch, checkpoints } => {
+                tagged(LEASE_CHECKPOINT, &(epoch, checkpoints))
+            }
+            Self::LeaseExpire { epoch, leases } => tagged(LEASE_EXPIRE, &(epoch, leases)),
             Self::Configure(limits) => tagged(CONFIGURE, limits),
         }
     }
@@ -116,8 +118,14 @@ pub(super) fn decode(payload: &[u8]) -> Option<Decoded<'_>> {
         }
         LEASE_REVOKE => Command::LeaseRevoke { id: field(rest)? },
         LEASE_RENEW => Command::LeaseRenew { id: field(rest)? },
-        LEASE_CHECKPOINT => Command::LeaseCheckpoint(field(rest)?),
-        LEASE_EXPIRE => Command::LeaseExpire(field(rest)?),
+        LEASE_CHECKPOINT => {
+            let (epoch, checkpoints) = field(rest)?;
+            Command::LeaseCheckpoint { epoch, checkpoints }
+        }
+        LEASE_EXPIRE => {
+            let (epoch, leases) = field(rest)?;
+            Command::LeaseExpire { epoch, leases }
+        }
         CONFIGURE => Command::Configure(field(rest)?),
         _ => return None,
     };

@@ -42,6 +42,9 @@ pub(super) struct Core {
     pub empty: Blob,
 }
 
+/// The lower and the upper bound of a walk through the map.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// An interval of keys as etcd writes it: key and range end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interval<'a> {
@@ -67,7 +70,7 @@ impl<'a> Interval<'a> {
         }
     }
 
-    fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    fn bounds(&self) -> Option<Bounds<'a>> {
         let from = Bound::Included(self.key);
         match self.end {
             [] => Some((from, from)),
@@ -160,10 +163,8 @@ impl Core {
     pub(super) fn tidy(&mut self) {
         self.history.bound(&self.limits, self.revision);
         let items = &mut self.items;
-        self.history.free(FREED_PER_ENTRY, |key, seq| {
-            if items.get(key).is_some_and(|i| i.last == seq) {
-                items.remove(key);
-            }
+        self.history.free(FREED_PER_ENTRY, |key| {
+            items.remove(key);
         });
     }
 }
@@ -286,5 +287,53 @@ impl Write<'_> {
             }
         }
         self.core.revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(core: &mut Core, key: u32) {
+        let mut write = core.write();
+        write.put(&key.to_be_bytes(), Blob::from([1]), 0);
+        write.finish();
+        core.tidy();
+    }
+
+    #[test]
+    fn a_deleted_key_is_forgotten_with_the_history_that_tells_of_it() {
+        let mut core = Core::new(Limits {
+            history_revisions: 10,
+            ..Limits::default()
+        });
+        for key in 0..1_000u32 {
+            put(&mut core, key);
+            let mut write = core.write();
+            write.delete(&key.to_be_bytes());
+            write.finish();
+            core.tidy();
+        }
+        assert_eq!(core.live, 0);
+        assert!(core.items.len() <= 10, "{}", core.items.len());
+    }
+
+    #[test]
+    fn what_a_snapshot_held_back_is_freed_afterwards() {
+        let mut core = Core::new(Limits {
+            history_revisions: 1,
+            ..Limits::default()
+        });
+        let pin = core.history.pin();
+        (0..2_000).for_each(|_| put(&mut core, 1));
+        let held = |core: &Core| {
+            (0..4_000)
+                .filter(|&s| core.history.get(s).is_some())
+                .count()
+        };
+        assert_eq!(held(&core), 2_000);
+        drop(pin);
+        (0..10).for_each(|_| put(&mut core, 1));
+        assert_eq!(held(&core), 1);
     }
 }

@@ -16,6 +16,12 @@
 //! the time left, so a client that renews every third never causes one: living leases write
 //! nothing.
 //!
+//! Such a keep-alive leaves no trace in the log, so a leader that was deposed and does not know it
+//! yet has no way to learn of it: what it finds must not count any more. Therefore each proposal
+//! names the epoch that its proposer leads, and has no effect in an entry of any other epoch, as
+//! when it was handed on to the next leader. What the old leader did append itself comes before
+//! the first entry of the new one, which begins to count only after that.
+//!
 //! For the promise to hold the caller must confirm that it still leads *after* the keep-alive came
 //! in (as for a linearizable read) before it answers [`KeepAlive::Renewed`]. A keep-alive that came
 //! to a follower is best proposed as an entry.
@@ -73,8 +79,10 @@ struct Timer {
 }
 
 /// The deadlines of all leases, by the leader's clock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Countdown {
+    /// What the proposals are valid in.
+    epoch: u64,
     /// The last generation seen.
     seen: u64,
     timers: BTreeMap<i64, Timer>,
@@ -82,11 +90,16 @@ pub struct Countdown {
 }
 
 impl Countdown {
-    /// Begins to count, on becoming leader: once the first entry of the own term is applied, so
-    /// that no expiry of an earlier leader can follow.
+    /// Begins to count, on becoming leader of an epoch (raft: a term): once the first entry of that
+    /// epoch is applied, so that no expiry of an earlier leader can follow.
     #[must_use]
-    pub fn new(store: &Store, now_ns: u64) -> Self {
-        let mut countdown = Self::default();
+    pub fn new(store: &Store, epoch: u64, now_ns: u64) -> Self {
+        let mut countdown = Self {
+            epoch,
+            seen: 0,
+            timers: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+        };
         countdown.observe(store, now_ns);
         countdown
     }
@@ -165,12 +178,14 @@ impl Countdown {
             timer.wake = next;
             self.wakes.insert((next, id));
         }
+        let epoch = self.epoch;
         let mut commands = Vec::new();
         if !expired.is_empty() {
-            commands.push(Command::LeaseExpire(expired));
+            let leases = expired;
+            commands.push(Command::LeaseExpire { epoch, leases });
         }
         if !checkpoints.is_empty() {
-            commands.push(Command::LeaseCheckpoint(checkpoints));
+            commands.push(Command::LeaseCheckpoint { epoch, checkpoints });
         }
         commands
     }

@@ -192,9 +192,9 @@ impl History {
         }
     }
 
-    /// Frees at most `budget` hidden changes, unless a snapshot needs them. Returns the keys whose
-    /// deletion is now forgotten, with its number.
-    pub(super) fn free(&mut self, budget: usize, mut forgotten: impl FnMut(&Blob, u64)) {
+    /// Frees at most `budget` hidden changes, unless a snapshot needs them. Tells of the keys that
+    /// were deleted and whose deletion nobody needs to know of any more.
+    pub(super) fn free(&mut self, budget: usize, mut forgotten: impl FnMut(&Blob)) {
         if Rc::strong_count(&self.pin) > 1 {
             return;
         }
@@ -206,7 +206,7 @@ impl History {
                 break;
             };
             if change.deleted && change.next == NONE {
-                forgotten(&change.key, self.base);
+                forgotten(&change.key);
             }
             self.base += 1;
         }

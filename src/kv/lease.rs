@@ -98,7 +98,7 @@ impl Leases {
             return Err(KvError::TooManyLeases);
         }
         let id = if id == 0 { self.fresh(index) } else { id };
-        let ttl_s = ttl_s.max(limits.lease_ttl_min_s).min(LEASE_TTL_MAX_S);
+        let ttl_s = ttl_s.max(limits.lease_ttl_min_s).clamp(1, LEASE_TTL_MAX_S);
         self.last += 1;
         let lease = Lease {
             ttl_s,
@@ -130,7 +130,7 @@ impl Leases {
     /// Notes how much time is left, unless the lease's time was set by another entry since.
     pub(super) fn checkpoint(&mut self, checkpoint: LeaseCheckpoint) {
         if let Some(lease) = self.current(checkpoint.lease) {
-            let remaining_s = checkpoint.remaining_s.clamp(1, lease.remaining_s);
+            let remaining_s = checkpoint.remaining_s.min(lease.remaining_s).max(1);
             self.set_remaining(checkpoint.lease.id, remaining_s);
         }
     }

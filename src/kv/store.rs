@@ -165,7 +165,7 @@ impl StateMachine for Store {
             Some(Decoded::Put(put)) => put
                 .shape()
                 .and_then(|()| txn::put(core, put).map(Response::Put)),
-            Some(Decoded::Other(command)) => core.apply(command, entry.index),
+            Some(Decoded::Other(command)) => core.apply(command, &entry),
             None => Err(KvError::Unreadable),
         };
         core.tidy();
@@ -184,7 +184,7 @@ impl StateMachine for Store {
         let core = &mut *self.core.borrow_mut();
         let mut old = std::mem::replace(core, restored);
         core.hub = std::mem::take(&mut old.hub);
-        core.hub.jumped(old.revision);
+        core.hub.jumped(old.revision, core.revision);
         core.hub.leases.ring();
         snapshot::retire(old);
         Ok(())
@@ -192,7 +192,7 @@ impl StateMachine for Store {
 }
 
 impl Core {
-    fn apply(&mut self, command: Command, index: u64) -> Outcome {
+    fn apply(&mut self, command: Command, entry: &Committed<'_>) -> Outcome {
         command.check()?;
         match command {
             Command::Put(request) => txn::put(self, (&request).into()).map(Response::Put),
@@ -202,7 +202,7 @@ impl Core {
             Command::Txn(request) => txn::txn(self, &request).map(Response::Txn),
             Command::Compact { revision } => self.compact(revision),
             Command::LeaseGrant { id, ttl_s } => {
-                let (id, ttl_s) = self.leases.grant(id, ttl_s, index, &self.limits)?;
+                let (id, ttl_s) = self.leases.grant(id, ttl_s, entry.index, &self.limits)?;
                 let revision = self.revision;
                 Ok(Response::LeaseGrant {
                     revision,
@@ -223,15 +223,17 @@ impl Core {
                     ttl_s,
                 })
             }
-            Command::LeaseCheckpoint(checkpoints) => {
+            Command::LeaseCheckpoint { epoch, checkpoints } => {
                 for checkpoint in checkpoints {
-                    self.leases.checkpoint(checkpoint);
+                    if epoch == entry.epoch {
+                        self.leases.checkpoint(checkpoint);
+                    }
                 }
                 Ok(self.noted())
             }
-            Command::LeaseExpire(stamps) => {
-                for stamp in stamps {
-                    if self.leases.current(stamp).is_some() {
+            Command::LeaseExpire { epoch, leases } => {
+                for stamp in leases {
+                    if epoch == entry.epoch && self.leases.current(stamp).is_some() {
                         self.end_lease(stamp.id);
                     }
                 }

@@ -251,7 +251,8 @@ pub struct Limits {
     pub history_revisions: u64,
     /// Bytes of history: keys, values and overhead of versions that are no longer current.
     pub history_bytes: u64,
-    /// Bytes of keys and values that are current; beyond, puts are refused.
+    /// Bytes of keys and values that are current, with 160 bytes for each key's place; puts that
+    /// would grow the store beyond are refused, everything else goes on.
     pub quota_bytes: u64,
     /// Seconds; shorter leases are granted this time to live.
     pub lease_ttl_min_s: i64,
@@ -291,10 +292,21 @@ pub enum Command {
         id: i64,
     },
     /// Of the leader's countdown: so much time is left. Answered with [`Response::Noted`].
-    LeaseCheckpoint(Vec<LeaseCheckpoint>),
+    LeaseCheckpoint {
+        /// The epoch that the proposer leads: void in an entry of any other, see
+        /// [`countdown`](super::countdown).
+        epoch: u64,
+        /// What it found.
+        checkpoints: Vec<LeaseCheckpoint>,
+    },
     /// Of the leader's countdown: these are over, unless something happened to them since.
     /// Answered with [`Response::Noted`].
-    LeaseExpire(Vec<LeaseStamp>),
+    LeaseExpire {
+        /// The epoch that the proposer leads: void in an entry of any other.
+        epoch: u64,
+        /// Which, and in which state.
+        leases: Vec<LeaseStamp>,
+    },
     /// Sets the limits of the whole cluster. Answered with [`Response::Noted`].
     Configure(Limits),
 }
@@ -377,11 +389,12 @@ pub struct LeaseStatus {
 /// Asks for every change of an interval of keys, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchRequest {
-    /// The first key; must not be empty.
+    /// The first key; empty for the first possible one, `[0]`.
     pub key: Vec<u8>,
     /// The end of the interval; see the module's text.
     pub range_end: Vec<u8>,
-    /// The first revision to be told of; 0 or less for the next.
+    /// The first revision to be told of; 0 for the next. Below 0 the watch ends at once, as
+    /// compacted.
     pub start_revision: i64,
     /// Tell with each event the key as it was before, where history still has it.
     pub prev_kv: bool,

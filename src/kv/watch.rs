@@ -74,8 +74,12 @@ impl Hub {
         self.wide.iter().for_each(|cursor| cursor.offer(change));
     }
 
-    /// The state was replaced by a later one: anything may have changed after `revision`.
-    pub(super) fn jumped(&self, revision: i64) {
+    /// The state of one revision was replaced by that of a later one: anything may have changed
+    /// between.
+    pub(super) fn jumped(&self, revision: i64, to: i64) {
+        if to <= revision {
+            return;
+        }
         for cursor in self.single.values().flatten().chain(&self.wide) {
             if cursor.pending.get() == 0 {
                 cursor.pending.set(cursor.from.max(revision + 1));

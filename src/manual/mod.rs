@@ -1,1 +1,29 @@
-//! (to be written)
+//! The manual: pages that are not about one item of the code.
+//!
+//! | page | what it answers |
+//! |---|---|
+//! | [`architecture`] | which scopes, queues and threads there are, what each owns, what ends it |
+//! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
+//! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
+//! | [`requirements`] | what the source documents ask for, and what shows that it holds |
+//! | [`performance`] | what was measured, by which commands, beside etcd |
+//! | [`journal`] | the format on disk, and what was measured of syncs |
+//! | [`network`] | the wire between nodes, and the reactor below it |
+//! | [`api`] | what clients are served, and where it differs from etcd |
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+#[doc = include_str!("mistakes.md")]
+pub mod mistakes {}
+#[doc = include_str!("requirements.md")]
+pub mod requirements {}
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+#[doc = include_str!("journal.md")]
+pub mod journal {}
+#[doc = include_str!("network.md")]
+pub mod network {}
+#[doc = include_str!("api.md")]
+pub mod api {}

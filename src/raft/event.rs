@@ -13,6 +13,7 @@ use crate::raft::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The node began its life with what its journal held; everything up to `durable` is on disk.
+    /// One [`Appended`](Self::Appended) follows for each entry that it found after its snapshot.
     Started {
         /// The term of its promise.
         term: Term,

@@ -195,12 +195,10 @@ impl Tenure<'_> {
             }
             Message::ForwardDeclined { requests, why } => self.declined(&requests, why),
             Message::ReadIndexReply { id, index } => self.told_read_index(id, index),
-            Message::Forward { commands } => {
-                let requests = commands.into_iter().map(|(request, _)| request).collect();
-                let why = Declined::NotLeader;
-                self.core
-                    .send(from, Message::ForwardDeclined { requests, why });
-            }
+            // Only one who has led in this term is asked, and it may have taken the very same
+            // command then: to decline would let it be proposed twice. The next leader's first
+            // decision lets the sender ask again.
+            Message::Forward { .. } => {}
             Message::ReadIndex { id } => {
                 self.core
                     .send(from, Message::ReadIndexReply { id, index: None });
@@ -427,7 +425,6 @@ impl Tenure<'_> {
         let mut host = self.core.host.borrow_mut();
         for &request in requests {
             match why {
-                Declined::NotLeader => host.take_back(request, term),
                 Declined::Overloaded => host.refuse(request, term, Refused::Overloaded),
                 Declined::DiskFull => host.refuse(request, term, Refused::DiskFull),
             }

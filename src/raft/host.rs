@@ -29,8 +29,6 @@ pub(crate) trait Host {
     fn has_queued(&self) -> bool;
     /// How many requests wait, queued or sent.
     fn waiting(&self) -> usize;
-    /// Queues a request again that was sent in `term` and not taken.
-    fn take_back(&mut self, request: u64, term: Term);
     /// Answers a request that was sent in `term` with a refusal.
     fn refuse(&mut self, request: u64, term: Term, why: Refused);
     /// A snapshot replaced the state up to `index`: what was sent by then is unknown.
@@ -212,15 +210,6 @@ impl<M: StateMachine> Host for Hosted<M> {
         self.waiting
     }
 
-    fn take_back(&mut self, request: u64, term: Term) {
-        if let Some(Some(found)) = self.slot(request)
-            && found.sent == Some(term)
-        {
-            found.sent = None;
-            self.queued.push_back(request);
-        }
-    }
-
     fn refuse(&mut self, request: u64, term: Term, why: Refused) {
         if let Some(request) = self.remove(request, Some(term)) {
             request.reply.send(Err(why));
@@ -340,7 +329,6 @@ mod tests {
         sent(&mut host, 1);
         host.apply(ME, entry(7, 2, 55));
         sent(&mut host, 2);
-        host.take_back(0, Term(1));
         host.refuse(0, Term(1), Refused::Overloaded);
         assert!(!host.has_queued());
         assert!(block_on(poll_once(&mut answer)).is_none());

@@ -239,34 +239,41 @@ impl<'a> Lead<'a> {
         let last = self.core.log.borrow().last().index;
         let undecided = last.0 - self.core.commit.get().0;
         let too_large = |command: &Bytes| command.len() > limits.command_bytes_max;
+        let mut forwarded = peer.forwarded.borrow_mut();
+        let new: Vec<_> = commands
+            .iter()
+            .filter(|(request, _)| forwarded.is_new(*request))
+            .collect();
+        drop(forwarded);
+        if new.is_empty() {
+            return;
+        }
         let why = if self.core.journal.is_full() {
             Some(Declined::DiskFull)
         } else if undecided >= limits.proposals_max as u64
-            || commands.iter().any(|(_, command)| too_large(command))
+            || new.iter().any(|(_, command)| too_large(command))
         {
             Some(Declined::Overloaded)
         } else {
             None
         };
         if let Some(why) = why {
-            let requests = commands.iter().map(|&(request, _)| request).collect();
+            let requests = new.iter().map(|(request, _)| *request).collect();
             return self
                 .core
                 .send(peer.id, Message::ForwardDeclined { requests, why });
         }
-        let bytes = commands.iter().map(|(_, c)| HEADER + c.len()).sum();
+        let bytes = new.iter().map(|(_, c)| HEADER + c.len()).sum();
         let mut batch = Builder::new(last.next(), self.term, bytes);
-        for (request, command) in commands {
+        for (request, command) in new {
             let origin = Origin {
                 node: peer.id,
                 request: *request,
             };
             batch.push(Kind::Command, origin, command);
         }
-        if !batch.is_empty() {
-            self.append(batch);
-            peer.waits_for(self.core.log.borrow().last().index);
-        }
+        self.append(batch);
+        peer.waits_for(self.core.log.borrow().last().index);
     }
 
     // ---- reads ----

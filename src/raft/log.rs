@@ -293,9 +293,10 @@ impl Log {
         self.spans.front().map(|&(_, ticket)| ticket)
     }
 
-    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it.
+    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it. One
+    /// that begins after it stays: the snapshot is an older one, and what it covers was released.
     pub(crate) fn follow(&mut self, covers: Position) {
-        if covers.index > Index::ZERO && self.term_at(covers.index) != Some(covers.term) {
+        if covers.index >= self.first && self.term_at(covers.index) != Some(covers.term) {
             self.reset(covers);
         }
     }
@@ -320,4 +321,171 @@ fn parse(mut payload: Bytes) -> Result<Entries, String> {
     }
     let first = Index(payload.get_u64_le());
     Entries::check(first, payload).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Clock, Disk, Rng};
+    use crate::id::NodeId;
+    use crate::log::Options;
+    use crate::raft::entries::{Builder, Kind, Origin};
+    use futures_lite::future::{block_on, poll_once, yield_now};
+    use std::pin::Pin;
+
+    fn journal() -> Journal {
+        let (clock, rng) = (Clock::real(), Rng::seeded(1));
+        Journal::open(
+            &Disk::memory(),
+            &clock,
+            &rng,
+            Options::default(),
+            |_| Ok(()),
+        )
+        .expect("an empty disk")
+    }
+
+    fn entries(first: u64, term: u64, count: u64) -> Entries {
+        let mut builder = Builder::new(Index(first), Term(term), 0);
+        for request in 0..count {
+            builder.push(
+                Kind::Command,
+                Origin {
+                    node: NodeId(1),
+                    request,
+                },
+                b"x",
+            );
+        }
+        builder.finish()
+    }
+
+    /// Lets the journal sync everything; its driver must go on where it was.
+    fn sync(driver: &mut Pin<Box<dyn Future<Output = Fatal>>>, journal: &Journal, log: &mut Log) {
+        let all = journal.submitted();
+        block_on(async {
+            while journal.synced() < all {
+                assert!(
+                    poll_once(&mut *driver).await.is_none(),
+                    "memory does not fail"
+                );
+                yield_now().await;
+            }
+        });
+        log.take_synced(journal.synced());
+    }
+
+    fn drive(journal: &Journal) -> Pin<Box<dyn Future<Output = Fatal>>> {
+        let journal = journal.clone();
+        Box::pin(async move { journal.run().await })
+    }
+
+    fn at(index: u64, term: u64) -> Position {
+        Position {
+            term: Term(term),
+            index: Index(index),
+        }
+    }
+
+    #[test]
+    fn nothing_is_durable_before_its_record_is() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        let mut driver = drive(&journal);
+        log.append(&journal, entries(1, 1, 3));
+        assert!(!log.take_synced(journal.synced()));
+        assert_eq!((log.last(), log.durable()), (at(3, 1), Index(0)));
+        sync(&mut driver, &journal, &mut log);
+        assert_eq!(log.durable(), Index(3));
+    }
+
+    #[test]
+    fn truncation_takes_durability_back() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        let mut driver = drive(&journal);
+        log.append(&journal, entries(1, 1, 5));
+        sync(&mut driver, &journal, &mut log);
+        log.append(&journal, entries(3, 2, 1));
+        assert_eq!(log.durable(), Index(2), "the new entry is not on disk yet");
+        assert_eq!(log.last(), at(3, 2));
+        assert_eq!(log.term_at(Index(4)), None);
+        sync(&mut driver, &journal, &mut log);
+        assert_eq!(log.durable(), Index(3));
+    }
+
+    #[test]
+    fn a_write_that_was_truncated_in_flight_counts_for_what_is_left_of_it() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        log.append(&journal, entries(1, 1, 5));
+        log.append(&journal, entries(3, 2, 4));
+        let first_only = Ticket(journal.submitted().0 - 1);
+        assert!(log.take_synced(first_only));
+        assert_eq!(
+            log.durable(),
+            Index(2),
+            "entries 3 to 5 of the first write are gone"
+        );
+    }
+
+    #[test]
+    fn what_the_cache_forgot_is_read_from_the_journal() {
+        let (journal, mut log) = (journal(), Log::empty(0));
+        let mut driver = drive(&journal);
+        for first in [1, 4, 7] {
+            log.append(&journal, entries(first, 1, 3));
+        }
+        log.append(&journal, entries(5, 2, 2));
+        sync(&mut driver, &journal, &mut log);
+        log.trim_cache(log.last().index);
+        for from in 1..=6 {
+            let read = log.read(&journal, Index(from), 1 << 20).expect("readable");
+            let read = read.expect("not compacted");
+            assert_eq!(read.first(), Index(from));
+            for entry in read.iter() {
+                assert_eq!(Some(entry.term), log.term_at(entry.index), "{entry:?}");
+            }
+        }
+        let beyond = log.read(&journal, Index(7), 1 << 20).expect("readable");
+        assert_eq!(beyond.map(|entries| entries.is_empty()), Some(true));
+    }
+
+    #[test]
+    fn compaction_keeps_the_terms_that_are_still_asked_for() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        let mut driver = drive(&journal);
+        for (first, term) in [(1, 1), (4, 2), (7, 3)] {
+            log.append(&journal, entries(first, term, 3));
+        }
+        sync(&mut driver, &journal, &mut log);
+        log.compact(at(6, 2), 0);
+        assert_eq!(log.first(), Index(7));
+        assert_eq!(
+            log.term_at(Index(6)),
+            Some(Term(2)),
+            "what the snapshot covers"
+        );
+        assert_eq!(log.term_at(Index(5)), None);
+        assert_eq!(log.term_at(Index(9)), Some(Term(3)));
+        assert_eq!(log.read(&journal, Index(6), 9).expect("readable"), None);
+    }
+
+    #[test]
+    fn a_snapshot_of_another_history_replaces_the_log() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        log.append(&journal, entries(1, 1, 9));
+        log.follow(at(5, 1));
+        assert_eq!(log.last(), at(9, 1), "it is the same history");
+        log.follow(at(5, 2));
+        assert_eq!((log.last(), log.first()), (at(5, 2), Index(6)));
+    }
+
+    #[test]
+    fn looking_back_skips_whole_terms() {
+        let (journal, mut log) = (journal(), Log::empty(1 << 20));
+        for (first, term) in [(1, 1), (4, 3), (7, 5)] {
+            log.append(&journal, entries(first, term, 3));
+        }
+        assert_eq!(log.last_not_above(Index(9), Term(4)), Index(6));
+        assert_eq!(log.last_not_above(Index(9), Term(2)), Index(3));
+        assert_eq!(log.last_not_above(Index(9), Term(0)), Index(0));
+    }
 }

@@ -58,8 +58,6 @@ pub const INSTALLED: u64 = u64::MAX;
 /// Why a leader did not take a forwarded command. It was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Declined {
-    /// It does not lead (any more), or in another term.
-    NotLeader,
     /// Too much waits already.
     Overloaded,
     /// Its disk is full.
@@ -524,7 +522,7 @@ mod tests {
             },
             Message::ForwardDeclined {
                 requests: vec![1, 2],
-                why: Declined::NotLeader,
+                why: Declined::Overloaded,
             },
             Message::ReadIndex { id: 4 },
             Message::ReadIndexReply {

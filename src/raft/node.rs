@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,6 +29,20 @@ use crate::scope::desk::ticket;
 use crate::scope::first::{First, first};
 
 /// A handle on a running node; clones are handles on the same one.
+///
+/// It stays on its thread, like everything of a node:
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// struct Machine;
+/// # impl quorate::StateMachine for Machine {
+/// #     type Response = ();
+/// #     fn apply(&mut self, _: quorate::Committed<'_>) {}
+/// #     fn snapshot(&self) -> Box<dyn Iterator<Item = Vec<u8>>> { Box::new(std::iter::empty()) }
+/// #     fn restore(&mut self, _: &[u8]) -> Result<(), String> { Ok(()) }
+/// # }
+/// needs_send::<quorate::raft::Node<Machine>>();
+/// ```
 pub struct Node<M: StateMachine> {
     core: Rc<Core>,
     hosted: Rc<RefCell<Hosted<M>>>,
@@ -295,11 +309,17 @@ impl Drop for Ending {
 
 /// The life of a node: its role, its journal and its snapshots, until one of them must stop.
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
-    let at_work = first(core.journal.run(), snapshot::run(&core));
-    match first(rule(&core), at_work).await {
+    let mut at_work = pin!(first(core.journal.run(), snapshot::run(&core)));
+    match first(rule(&core), &mut at_work).await {
         First::A(Ok(never)) => match never {},
         First::A(Err(Stop::Fatal(fatal))) => Err(fatal),
-        First::A(Err(Stop::Shutdown)) => drain(&core).await,
+        First::A(Err(Stop::Shutdown)) => {
+            core.close();
+            match first(settled(&core), at_work).await {
+                First::A(()) => Ok(()),
+                First::B(First::A(fatal) | First::B(fatal)) => Err(fatal),
+            }
+        }
         First::B(First::A(fatal) | First::B(fatal)) => Err(fatal),
     }
 }
@@ -319,17 +339,12 @@ async fn rule(core: &Core) -> Result<std::convert::Infallible, Stop> {
 /// How long a shutdown waits for its last sync. A disk that takes longer is a disk that fails.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Lets the journal finish what was submitted.
-async fn drain(core: &Core) -> Result<(), Fatal> {
-    core.close();
-    let settled = async {
+/// Waits until the journal has synced what was submitted, if it can.
+async fn settled(core: &Core) {
+    let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
             core.bell.heard().await;
         }
     };
-    let deadline = core.env.clock.sleep(DRAIN_MAX);
-    match first(first(settled, core.journal.run()), deadline).await {
-        First::A(First::B(fatal)) => Err(fatal),
-        First::A(First::A(())) | First::B(()) => Ok(()),
-    }
+    first(synced, core.env.clock.sleep(DRAIN_MAX)).await;
 }

@@ -9,6 +9,7 @@ use crate::error::Fatal;
 use crate::id::Index;
 use crate::log::{Journal, Options, Record};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_PROMISE, Recovered};
+use crate::raft::entries::HEADER;
 use crate::raft::event::Event as Told;
 use crate::raft::host::Host;
 use crate::raft::log::{Log, RECORD_ENTRIES};
@@ -37,9 +38,14 @@ pub(crate) fn recover<H: Host>(
         checkpoint: None,
         promise: HardState::default(),
     };
+    let defaults = Options::default();
+    let half = usize::try_from(limits.segment_bytes / 2).unwrap_or(usize::MAX);
+    let headers = limits.proposals_max * HEADER + (4 << 10);
     let options = Options {
-        record_bytes_max: limits.append_bytes_max + limits.command_bytes_max + (512 << 10),
-        ..Options::default()
+        segment_bytes: limits.segment_bytes,
+        record_bytes_max: limits.append_bytes_max + limits.command_bytes_max + headers,
+        batch_bytes_max: defaults.batch_bytes_max.min(half),
+        ..defaults
     };
     let journal = Journal::open(&env.disk, &env.clock, &env.rng, options, |record| {
         replay.take(record)
@@ -60,6 +66,14 @@ pub(crate) fn recover<H: Host>(
     if covers.index > Index::ZERO {
         log.follow(covers);
         log.compact(covers, limits.snapshot_keep_entries);
+    }
+    if log.first() > covers.index.next() {
+        let why = format!(
+            "its entries begin at {}, but the snapshot ends at {}",
+            log.first(),
+            covers.index
+        );
+        return Err(damaged("the journal", &why));
     }
     let recovered = Recovered {
         log,
@@ -174,4 +188,26 @@ pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
         snapshot,
         durable,
     });
+    if core.observer.is_some() {
+        tell_log(core, snapshot.next());
+    }
+}
+
+/// Tells the observer what the log holds from `index` on.
+fn tell_log(core: &Core, mut index: Index) {
+    let log = core.log.borrow();
+    // What cannot be read now is found by whoever needs it: observing stops nobody.
+    while let Ok(Some(entries)) = log.read(&core.journal, index, 64 << 10)
+        && !entries.is_empty()
+    {
+        for entry in entries.iter() {
+            let (term, digest) = (entry.term, entry.digest());
+            core.observer.tell(|| Told::Appended {
+                index: entry.index,
+                term,
+                digest,
+            });
+            index = entry.index.next();
+        }
+    }
 }

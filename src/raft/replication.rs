@@ -16,6 +16,7 @@ use crate::error::Fatal;
 use crate::id::{Index, NodeId};
 use crate::log::Snapshot;
 use crate::raft::entries::Entries;
+use crate::raft::forwarded::Forwarded;
 use crate::raft::leader::Lead;
 use crate::raft::message::{AppendOutcome, INSTALLED, Message, Position};
 use crate::raft::snapshot::Meta;
@@ -33,6 +34,8 @@ pub(crate) struct Peer {
     round: Cell<u64>,
     /// The last entry that a client of this peer waits for.
     awaited: Cell<Index>,
+    /// The requests of its clients that it has forwarded in this term.
+    pub(crate) forwarded: RefCell<Forwarded>,
     /// Tell it of the decision now, even if there is nothing else to say.
     tell: Cell<bool>,
     told: Cell<Index>,
@@ -80,6 +83,7 @@ impl Peer {
             heard: Cell::new(now),
             round: Cell::new(0),
             awaited: Cell::new(Index::ZERO),
+            forwarded: RefCell::default(),
             tell: Cell::new(false),
             told: Cell::new(Index::ZERO),
         }

@@ -70,6 +70,22 @@ pub struct Checker {
     /// For each applied index: the checksum of its payload and the digest of the state after it.
     states: BTreeMap<u64, (u32, u64)>,
     violation: Option<Violation>,
+    sights: Sights,
+}
+
+/// What a run has been through: a test that sees none of it shows little.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sights {
+    /// Starts of nodes.
+    pub starts: u64,
+    /// Leaders that entered.
+    pub leaders: u64,
+    /// Logs that were cut because their leader's differs.
+    pub truncations: u64,
+    /// Snapshots of a node's own state.
+    pub snapshots: u64,
+    /// Snapshots taken over from a leader.
+    pub installs: u64,
 }
 
 impl Checker {
@@ -91,6 +107,26 @@ impl Checker {
     /// Records a broken invariant that was found elsewhere; the first one stays.
     pub fn report(&mut self, invariant: &'static str, what: String) {
         self.violation.get_or_insert(Violation { invariant, what });
+    }
+
+    /// What happened so far, counted.
+    #[must_use]
+    pub fn sights(&self) -> Sights {
+        self.sights
+    }
+
+    fn count(&mut self, event: Event) {
+        let sights = &mut self.sights;
+        match event {
+            Event::Started { .. } => sights.starts += 1,
+            Event::Entered {
+                role: Role::Leader, ..
+            } => sights.leaders += 1,
+            Event::Truncated { .. } => sights.truncations += 1,
+            Event::Compacted { .. } => sights.snapshots += 1,
+            Event::Installed { .. } => sights.installs += 1,
+            _ => {}
+        }
     }
 
     /// The highest decided index.
@@ -115,6 +151,11 @@ impl Checker {
 
     /// Takes in an event of a node.
     pub fn event(&mut self, node: NodeId, event: Event) {
+        self.count(event);
+        if self.model(node).recovers() && !matches!(event, Event::Appended { .. }) {
+            let what = format!("{node:?} does not have the log that it says it started with");
+            self.report("I5", what);
+        }
         let outcome = match event {
             Event::Started {
                 term,
@@ -152,7 +193,13 @@ impl Checker {
         snapshot: Index,
         durable: Index,
     ) -> Checked {
-        self.model(node).start(term, vote, snapshot, durable)?;
+        let base_term = match decided_at(&self.decided, snapshot) {
+            Some(decided) => decided.slot.term,
+            None if snapshot == Index::ZERO => Term::ZERO,
+            None => return Err(("I4", format!("has a snapshot of undecided {snapshot:?}"))),
+        };
+        self.model(node)
+            .start(term, vote, (snapshot, base_term), durable)?;
         self.compare_restored(node)
     }
 

@@ -42,6 +42,11 @@ use crate::sim::world::{Stopped, World};
 /// The longest virtual time that [`Cluster::run`] waits for an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// The shortest sync of a healthy disk.
+pub const SYNC_MIN: Duration = Duration::from_micros(50);
+/// The longest sync of a healthy disk.
+pub const SYNC_MAX: Duration = Duration::from_millis(2);
+
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
@@ -153,6 +158,7 @@ impl<M: Digest> Cluster<M> {
         let seats = (1..=setup.nodes)
             .map(|id| {
                 let disk = SimDisk::new(world.clock(), world.rng().fork());
+                disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
                 (NodeId(id), Seat { disk, living: None })
             })
             .collect();
@@ -219,32 +225,32 @@ impl<M: Digest> Cluster<M> {
     }
 
     /// Starts every node.
+    ///
+    /// # Panics
+    /// If one cannot start on its disk.
     pub fn start_all(&mut self) {
         for node in self.members() {
-            self.start(node);
+            self.start(node).expect("an empty or healthy disk");
         }
     }
 
-    /// Starts a node that is down, on what its disk holds. A node that cannot start stays down,
-    /// and the trace says why; returns whether it is up.
-    pub fn start(&mut self, node: NodeId) -> bool {
+    /// Starts a node that is down, on what its disk holds.
+    ///
+    /// # Errors
+    /// Why it cannot start; it stays down, and the trace says so, too.
+    pub fn start(&mut self, node: NodeId) -> Result<(), Fatal> {
         if self.is_up(node) {
-            return true;
+            return Ok(());
         }
-        match self.live(node) {
-            Ok(living) => {
-                self.directory
-                    .0
-                    .borrow_mut()
-                    .insert(node, living.node.clone());
-                self.seat(node).living = Some(living);
-                true
-            }
-            Err(fatal) => {
-                self.world.note(format!("{node:?} cannot start: {fatal}"));
-                false
-            }
-        }
+        let living = self
+            .live(node)
+            .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
+        self.directory
+            .0
+            .borrow_mut()
+            .insert(node, living.node.clone());
+        self.seat(node).living = Some(living);
+        Ok(())
     }
 
     fn live(&mut self, node: NodeId) -> Result<Living<M>, Fatal> {
@@ -305,8 +311,9 @@ impl<M: Digest> Cluster<M> {
             Death::PowerCut => format!("cut the power of {node:?}"),
         });
         self.bury(node, living);
-        if death == Death::PowerCut {
-            self.seat(node).disk.power_cut();
+        match death {
+            Death::Kill => self.seat(node).disk.kill(),
+            Death::PowerCut => self.seat(node).disk.power_cut(),
         }
     }
 
@@ -337,6 +344,7 @@ impl<M: Digest> Cluster<M> {
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
             self.bury(node, living);
+            self.seat(node).disk.kill();
             dead.push((node, outcome));
         }
         dead
@@ -376,8 +384,7 @@ impl<M: Digest> Cluster<M> {
     /// node may break is the caller's responsibility.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node, Death::Kill);
-        let (clock, rng) = (self.world.clock(), self.world.rng().fork());
-        self.seat(node).disk = SimDisk::new(clock, rng);
+        self.seat(node).disk.wipe();
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }

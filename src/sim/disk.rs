@@ -49,6 +49,8 @@ struct State {
     durable: BTreeMap<String, u64>,
     /// Changes of names that are not durable.
     waiting: Vec<NameChange>,
+    /// How many changes of names have ceased to wait.
+    carried: u64,
     next_inode: u64,
 }
 
@@ -131,6 +133,7 @@ impl SimDisk {
             }
             inode.seen.clone_from(&inode.durable);
         }
+        state.carried = state.changes();
         for change in std::mem::take(&mut state.waiting) {
             if kept() {
                 change.apply(&mut state.durable);
@@ -280,6 +283,7 @@ impl SimDisk {
             names: state.names.clone(),
             durable: state.durable.clone(),
             waiting: state.waiting.clone(),
+            carried: state.carried,
             next_inode: state.next_inode,
         });
         fork
@@ -320,6 +324,11 @@ impl State {
         let named = |number: &u64| names.values().chain(durable.values()).any(|n| n == number);
         self.inodes
             .retain(|number, _| named(number) || waits(number));
+    }
+
+    /// How many changes of names there have been.
+    fn changes(&self) -> u64 {
+        self.carried + self.waiting.len() as u64
     }
 
     fn change(&mut self, change: NameChange) {

@@ -63,6 +63,11 @@ impl History {
         Floor(self.shown)
     }
 
+    /// A write whose outcome nobody will enter.
+    pub fn expect(&mut self, write: Write) {
+        self.writes.insert(write, Fate::Unknown);
+    }
+
     /// The write was answered with its position in the log.
     ///
     /// # Errors

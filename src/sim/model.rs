@@ -124,7 +124,7 @@ impl Model {
         &mut self,
         term: Term,
         vote: Option<NodeId>,
-        snapshot: Index,
+        (snapshot, base_term): (Index, Term),
         durable: Index,
     ) -> Checked {
         if term < self.said_term {
@@ -155,12 +155,6 @@ impl Model {
             self.restored_at = Some(snapshot);
         }
         let mut found = Log::default();
-        // The term of a snapshot that nobody told of (a power cut between storing and telling) is
-        // the term of the entry that it covers.
-        let base_term = match self.log.at(snapshot) {
-            Ok(Some(slot)) => slot.term,
-            _ => self.durable.base_term,
-        };
         found.reset(snapshot, base_term);
         self.recovery = Some(Recovery { found, durable });
         self.recovered()
@@ -197,6 +191,11 @@ impl Model {
             "I5",
             format!("starts with a log to {is:?} that its durable log to {was:?} excludes"),
         ))
+    }
+
+    /// Whether it has not told yet the whole log that it found.
+    pub(crate) fn recovers(&self) -> bool {
+        self.recovery.is_some()
     }
 
     pub(crate) fn reach(&mut self, term: Term) -> Checked {

@@ -1,5 +1,7 @@
 //! Figures, not checks: `cargo test --release --test kv figures -- --ignored --nocapture`.
 
+#![allow(clippy::disallowed_methods, reason = "it measures")]
+
 use std::time::Instant;
 
 use super::*;

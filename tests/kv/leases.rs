@@ -3,12 +3,26 @@
 use super::*;
 
 fn stamp(m: &Machine, id: i64) -> LeaseStamp {
-    let mut countdown = Countdown::new(&m.store, 0);
+    let mut countdown = Countdown::new(&m.store, 1, 0);
     let commands = countdown.due(&m.store, u64::MAX);
-    let Command::LeaseExpire(stamps) = &commands[0] else {
+    let Command::LeaseExpire { leases, .. } = &commands[0] else {
         panic!()
     };
-    *stamps.iter().find(|s| s.id == id).unwrap()
+    *leases.iter().find(|s| s.id == id).unwrap()
+}
+
+fn expire(lease: LeaseStamp) -> Command {
+    Command::LeaseExpire {
+        epoch: 1,
+        leases: vec![lease],
+    }
+}
+
+fn note(checkpoint: LeaseCheckpoint) -> Command {
+    Command::LeaseCheckpoint {
+        epoch: 1,
+        checkpoints: vec![checkpoint],
+    }
 }
 
 #[test]
@@ -98,15 +112,32 @@ fn an_expiry_that_is_late_does_not_kill_a_renewed_lease() {
     m.put_leased("a", 7).unwrap();
     let late = stamp(&m, 7);
     m.apply(Command::LeaseRenew { id: 7 }).unwrap();
-    m.apply(Command::LeaseExpire(vec![late])).unwrap();
+    m.apply(expire(late)).unwrap();
     assert_eq!(m.now("a", ""), "a=v");
     m.apply(Command::LeaseRevoke { id: 7 }).unwrap();
     m.grant(7, 60);
-    m.apply(Command::LeaseExpire(vec![late])).unwrap();
+    m.apply(expire(late)).unwrap();
     assert_eq!(m.store.leases(), [7], "nor another lease of the same id");
     let current = stamp(&m, 7);
-    m.apply(Command::LeaseExpire(vec![current])).unwrap();
+    m.apply(expire(current)).unwrap();
     assert!(m.store.leases().is_empty());
+}
+
+#[test]
+fn no_lease_is_shorter_than_a_second_whatever_the_limits_say() {
+    let mut m = Machine::with_limits(Limits {
+        lease_ttl_min_s: i64::MIN,
+        ..Limits::default()
+    });
+    m.grant(7, i64::MIN);
+    let lease = stamp(&m, 7);
+    let checkpoint = LeaseCheckpoint {
+        lease,
+        remaining_s: i64::MIN,
+    };
+    m.apply(note(checkpoint)).unwrap();
+    let status = m.store.lease(7, false).unwrap();
+    assert_eq!((status.granted_ttl_s, status.remaining_s), (1, 1));
 }
 
 #[test]
@@ -116,7 +147,7 @@ fn a_checkpoint_only_shortens_and_a_renewal_restores_the_full_time() {
     let remaining = |m: &Machine| m.store.lease(7, false).unwrap().remaining_s;
     let checkpoint = |m: &mut Machine, lease, remaining_s| {
         let checkpoint = LeaseCheckpoint { lease, remaining_s };
-        m.apply(Command::LeaseCheckpoint(vec![checkpoint])).unwrap();
+        m.apply(note(checkpoint)).unwrap();
     };
     let first = stamp(&m, 7);
     checkpoint(&mut m, first, 30);

@@ -1,6 +1,8 @@
 //! The replicated map, seen from outside: one property a test, and a naive model that it must
 //! equal under random commands.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
+
 mod countdown;
 mod figures;
 mod leases;
@@ -15,40 +17,43 @@ use quorate::kv::*;
 use quorate::{Committed, StateMachine};
 
 /// A store and the index of its last entry.
-pub struct Machine {
-    pub store: Store,
-    pub index: u64,
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) store: Store,
+    pub(crate) index: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             store: Store::new(),
             index: 0,
+            epoch: 1,
         }
     }
 
-    pub fn with_limits(limits: Limits) -> Self {
+    pub(crate) fn with_limits(limits: Limits) -> Self {
         let mut machine = Self::new();
         machine.apply(Command::Configure(limits)).unwrap();
         machine
     }
 
-    pub fn apply(&mut self, command: Command) -> Outcome {
+    pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         self.apply_bytes(&command.encode())
     }
 
-    pub fn apply_bytes(&mut self, payload: &[u8]) -> Outcome {
+    pub(crate) fn apply_bytes(&mut self, payload: &[u8]) -> Outcome {
         self.index += 1;
         self.store.apply(Committed {
             index: self.index,
-            epoch: 1,
+            epoch: self.epoch,
             payload,
         })
     }
 
     /// Puts; returns the revision.
-    pub fn put(&mut self, key: &str, value: &str) -> i64 {
+    pub(crate) fn put(&mut self, key: &str, value: &str) -> i64 {
         match self.apply(Command::Put(put(key, value))) {
             Ok(Response::Put(response)) => response.revision,
             other => panic!("{other:?}"),
@@ -56,28 +61,28 @@ impl Machine {
     }
 
     /// Deletes; returns how many.
-    pub fn delete(&mut self, key: &str, end: &str) -> i64 {
+    pub(crate) fn delete(&mut self, key: &str, end: &str) -> i64 {
         match self.apply(Command::DeleteRange(delete(key, end))) {
             Ok(Response::DeleteRange(response)) => response.deleted,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, KvError> {
+    pub(crate) fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, KvError> {
         match self.apply(Command::Txn(request))? {
             Response::Txn(response) => Ok(response),
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn grant(&mut self, id: i64, ttl_s: i64) -> i64 {
+    pub(crate) fn grant(&mut self, id: i64, ttl_s: i64) -> i64 {
         match self.apply(Command::LeaseGrant { id, ttl_s }) {
             Ok(Response::LeaseGrant { id, .. }) => id,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn put_leased(&mut self, key: &str, lease: i64) -> Outcome {
+    pub(crate) fn put_leased(&mut self, key: &str, lease: i64) -> Outcome {
         self.apply(Command::Put(PutRequest {
             lease,
             ..put(key, "v")
@@ -85,7 +90,7 @@ impl Machine {
     }
 
     /// The keys and values of an interval as of a revision, as `key=value` words.
-    pub fn at(&self, revision: i64, key: &str, end: &str) -> Result<String, KvError> {
+    pub(crate) fn at(&self, revision: i64, key: &str, end: &str) -> Result<String, KvError> {
         let request = RangeRequest {
             revision,
             ..range(key, end)
@@ -94,12 +99,12 @@ impl Machine {
     }
 
     /// The same now.
-    pub fn now(&self, key: &str, end: &str) -> String {
+    pub(crate) fn now(&self, key: &str, end: &str) -> String {
         self.at(0, key, end).unwrap()
     }
 
     /// At most `limit` keys, by value, without a direction.
-    pub fn value_sorted(&self, limit: i64) -> String {
+    pub(crate) fn value_sorted(&self, limit: i64) -> String {
         let request = RangeRequest {
             sort_target: SortTarget::Value,
             limit,
@@ -108,23 +113,24 @@ impl Machine {
         words(&self.store.range(&request).unwrap().kvs)
     }
 
-    pub fn get(&self, key: &str) -> Option<KeyValue> {
+    pub(crate) fn get(&self, key: &str) -> Option<KeyValue> {
         self.store.range(&range(key, "")).unwrap().kvs.pop()
     }
 
     /// Everything that has been written, as a new store would read it.
-    pub fn restored(&self) -> Self {
+    pub(crate) fn restored(&self) -> Self {
         let bytes: Vec<u8> = self.store.snapshot().flatten().collect();
         let mut store = Store::new();
         store.restore(&bytes).unwrap();
         Self {
             store,
             index: self.index,
+            epoch: self.epoch,
         }
     }
 }
 
-pub fn words(kvs: &[KeyValue]) -> String {
+pub(crate) fn words(kvs: &[KeyValue]) -> String {
     let word = |kv: &KeyValue| {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         format!("{}={}", text(&kv.key), text(&kv.value))
@@ -132,7 +138,7 @@ pub fn words(kvs: &[KeyValue]) -> String {
     kvs.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-pub fn put(key: &str, value: &str) -> PutRequest {
+pub(crate) fn put(key: &str, value: &str) -> PutRequest {
     PutRequest {
         key: key.into(),
         value: value.into(),
@@ -140,7 +146,7 @@ pub fn put(key: &str, value: &str) -> PutRequest {
     }
 }
 
-pub fn delete(key: &str, end: &str) -> DeleteRangeRequest {
+pub(crate) fn delete(key: &str, end: &str) -> DeleteRangeRequest {
     DeleteRangeRequest {
         key: key.into(),
         range_end: end.into(),
@@ -148,7 +154,7 @@ pub fn delete(key: &str, end: &str) -> DeleteRangeRequest {
     }
 }
 
-pub fn range(key: &str, end: &str) -> RangeRequest {
+pub(crate) fn range(key: &str, end: &str) -> RangeRequest {
     RangeRequest {
         key: key.into(),
         range_end: end.into(),

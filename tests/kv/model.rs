@@ -6,17 +6,17 @@ use super::*;
 
 /// One change of one key.
 #[derive(Debug, Clone)]
-pub struct Change {
-    pub revision: i64,
-    pub kv: KeyValue,
+pub(crate) struct Change {
+    pub(crate) revision: i64,
+    pub(crate) kv: KeyValue,
 }
 
 #[derive(Debug, Clone)]
-pub struct Model {
-    pub changes: Vec<Change>,
-    pub revision: i64,
-    pub compacted: i64,
-    pub leases: BTreeMap<i64, i64>,
+pub(crate) struct Model {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) leases: BTreeMap<i64, i64>,
 }
 
 type Bytes<'a> = (&'a [u8], &'a [u8]);
@@ -29,7 +29,7 @@ fn within(key: &[u8], (from, end): Bytes<'_>) -> bool {
 }
 
 impl Model {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             changes: vec![],
             revision: 1,
@@ -52,7 +52,7 @@ impl Model {
         self.at(i64::MAX, (key, &[])).pop()
     }
 
-    pub fn range(&self, r: &RangeRequest, now: i64) -> Result<RangeResponse, KvError> {
+    pub(crate) fn range(&self, r: &RangeRequest, now: i64) -> Result<RangeResponse, KvError> {
         if r.revision > now {
             return Err(KvError::FutureRevision);
         }
@@ -167,6 +167,14 @@ impl Model {
         self.revision
     }
 
+    /// Keeps so many revisions. The first change is at revision 2, so nothing is lost before 3.
+    pub(crate) fn bound(&mut self, revisions: i64) {
+        let oldest = self.revision - revisions + 1;
+        if oldest > 2 {
+            self.compacted = self.compacted.max(oldest);
+        }
+    }
+
     fn may_put(&self, r: &PutRequest) -> Result<(), KvError> {
         if (r.ignore_value || r.ignore_lease) && self.get(&r.key).is_none() {
             return Err(KvError::KeyNotFound);
@@ -177,7 +185,7 @@ impl Model {
         Ok(())
     }
 
-    pub fn apply(&mut self, command: &Command) -> Outcome {
+    pub(crate) fn apply(&mut self, command: &Command) -> Outcome {
         match command {
             Command::Put(r) => {
                 if r.lease != 0 && !self.leases.contains_key(&r.lease) {
@@ -336,7 +344,9 @@ fn stamp(response: &mut TxnResponse, revision: i64) {
 }
 
 /// The keys put, and the keys of the tests' small alphabet that are deleted.
-fn written(ops: &[RequestOp]) -> Result<(BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>), KvError> {
+type Keys = BTreeSet<Vec<u8>>;
+
+fn written(ops: &[RequestOp]) -> Result<(Keys, Keys), KvError> {
     let alphabet = (b'a'..=b'f').map(|c| vec![c]);
     let (mut puts, mut deletes) = (BTreeSet::new(), BTreeSet::new());
     for op in ops {

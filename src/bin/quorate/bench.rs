@@ -8,6 +8,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use quorate::env::{Clock, io::block_on};
 use smol::LocalExecutor;
 
@@ -29,17 +30,17 @@ pub(crate) struct Bench {
     #[arg(long, value_enum, default_value = "put")]
     op: Op,
     /// Connections, with one request in flight each
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, default_value_t = 64, value_parser = number().range(1..=1000))]
     clients: u64,
     /// Bytes of a value
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    #[arg(long, default_value_t = 256, value_parser = number().range(0..=1_000_000))]
     value_size: u64,
     /// How many different keys
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
+    #[arg(long, default_value_t = 10_000, value_parser = number().range(1..=KEYS_MAX))]
     keys: u64,
     /// Percent of gets among the requests of `--op mixed`
-    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(0..=100))]
-    read_ratio: u32,
+    #[arg(long, default_value_t = 80, value_parser = number().range(0..=100))]
+    read_ratio: u64,
     /// Seconds to measure
     #[arg(long, default_value = "10", value_parser = seconds)]
     seconds: Duration,
@@ -55,6 +56,10 @@ pub(crate) struct Bench {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+fn number() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -173,10 +178,7 @@ async fn fill(executor: &LocalExecutor<'_>, clients: &[Rc<Client>]) -> Result<()
         .map(|client| executor.spawn(client.clone().fill()))
         .collect();
     for task in tasks {
-        task.await.map_err(|error| {
-            let message = format!("the keys could not be put before the gets: {error}");
-            Failure::new(Exit::Unreachable, message)
-        })?;
+        task.await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ const PORT_DEFAULT: u16 = 2379;
 pub(crate) struct Endpoints {
     /// Servers to talk to, as http://HOST:PORT with commas between them. Without this option:
     /// QUORATE_ENDPOINTS, or else http://127.0.0.1:2379
-    #[arg(long, global = true, value_name = "URL,..", value_delimiter = ',')]
+    #[arg(long, value_name = "URL,..", value_delimiter = ',')]
     endpoints: Vec<String>,
 }
 
@@ -24,11 +24,11 @@ impl Endpoints {
             return parse("--endpoints", &self.endpoints);
         }
         match std::env::var("QUORATE_ENDPOINTS") {
-            Ok(list) => {
+            Ok(list) if !list.is_empty() => {
                 let urls: Vec<_> = list.split(',').map(str::to_owned).collect();
                 parse("QUORATE_ENDPOINTS", &urls)
             }
-            Err(_) => parse("", &[format!("http://127.0.0.1:{PORT_DEFAULT}")]),
+            _ => parse("", &[format!("http://127.0.0.1:{PORT_DEFAULT}")]),
         }
     }
 }

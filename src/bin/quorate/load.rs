@@ -13,7 +13,9 @@ use quorate::env::{Clock, Rng, Time};
 use quorate::scope::bell::Bell;
 use quorate::scope::first::{First, first};
 
+use crate::client::refusal;
 use crate::endpoint::Endpoint;
+use crate::exit::{Exit, Failure};
 use crate::histogram::Histogram;
 use crate::http::{Connection, request};
 
@@ -96,7 +98,7 @@ pub(crate) struct Plan {
     pub(crate) value_size: usize,
     pub(crate) keys: u64,
     /// Percent of gets, if mixed.
-    pub(crate) read_percent: u32,
+    pub(crate) read_percent: u64,
     pub(crate) clients: u64,
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -232,10 +234,13 @@ impl Client {
     }
 
     /// Puts this client's share of the keys, so that gets find something.
-    pub(crate) async fn fill(self: Rc<Self>) -> Result<(), String> {
+    pub(crate) async fn fill(self: Rc<Self>) -> Result<(), Failure> {
         let plan = &self.run.plan;
         let endpoint = self.endpoint(0);
-        let failed = |error: io::Error| format!("{endpoint}: {error}");
+        let failed = |error: io::Error| {
+            let message = format!("no key can be put for the gets: {endpoint}: {error}");
+            Failure::new(Exit::Unreachable, message)
+        };
         let mut connection = Connection::open(endpoint.address).await.map_err(failed)?;
         let mut put = Requests::new(&self.run, endpoint).put;
         for key in (self.number..plan.keys).step_by(plan.clients as usize) {
@@ -244,8 +249,7 @@ impl Client {
                 .await
                 .map_err(failed)?;
             if response.status != 200 {
-                let body = shown(response.body);
-                return Err(format!("{endpoint}: HTTP {}: {body}", response.status));
+                return Err(refusal(endpoint, response.status, response.body));
             }
         }
         Ok(())
@@ -303,7 +307,7 @@ impl Client {
             let is_get = match plan.op {
                 Op::Put => false,
                 Op::Get => true,
-                Op::Mixed => salt % 100 < u64::from(plan.read_percent),
+                Op::Mixed => salt % 100 < plan.read_percent,
             };
             let template = if is_get {
                 &mut requests.get

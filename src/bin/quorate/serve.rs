@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use quorate::api::MemberInfo;
 use quorate::env::disk::SyncMode;
+use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::error::Refused;
 use quorate::id::NodeId;
+use quorate::kv::{Command, Limits, Store};
+use quorate::raft::Node;
 use quorate::scope::first::{First, first};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use smol::LocalExecutor;
 
 use crate::client::print;
 use crate::exit::Failure;
 use crate::fields::Flags;
 use crate::logging;
-use crate::settings::{Settings, Sync};
+use crate::settings::{Settings, StoreLimits, Sync};
 use crate::stack::{Member, Parts, asked_to_end, bound, end, listen, unusable};
+
+/// How long to wait before the limits of the cluster are proposed again.
+const CONFIGURE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Run a node.
 ///
@@ -48,6 +57,7 @@ impl Serve {
             return print(values.to_toml().as_bytes());
         }
         logging::start(settings.log);
+        raise_descriptor_limit();
         let executor = Rc::new(LocalExecutor::new());
         let spawner = Spawner::new(executor.clone());
         block_on(&executor, serve(settings, &spawner))
@@ -67,7 +77,9 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
         Sync::Inline => SyncMode::Inline,
         Sync::Thread => SyncMode::Thread,
     };
-    let disk = Disk::open(&settings.data_dir, mode).map_err(|fatal| unusable(&fatal))?;
+    let peer_address = peers.as_ref().map(bound).transpose()?;
+    let disk = Disk::open(&settings.data_dir, mode)
+        .map_err(|fatal| unusable(&settings.data_dir.display().to_string(), &fatal))?;
     let node = settings.config.node;
     let mut addresses = settings.peers.clone();
     addresses.remove(&node);
@@ -80,13 +92,62 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
         members: members(&settings, client_address),
     };
     let mut member = Member::start(parts, &clock, spawner)?;
-    greet(&settings, client_address)?;
+    let _configuring = configure(&settings, &member, &clock, spawner);
+    greet(&settings, client_address, peer_address)?;
     match first(member.failed(), asked_to_end()).await {
         First::A(failure) => Err(failure),
         First::B(asked) => {
             asked?;
             farewell();
-            end(vec![member], spawner).await
+            end(vec![member]).await
+        }
+    }
+}
+
+/// Sets the limits of the whole cluster, as far as this node was told any and they differ. Where
+/// nodes were told differently, the one that started last has its way.
+fn configure(
+    settings: &Settings,
+    member: &Member,
+    clock: &Clock,
+    spawner: &Spawner,
+) -> Option<Task<()>> {
+    let wish = settings.store;
+    if wish == StoreLimits::default() {
+        return None;
+    }
+    let (node, clock) = (member.node.clone(), clock.clone());
+    Some(spawner.spawn(async move {
+        while let Err(refused) = ask_for(wish, &node).await {
+            tracing::info!(%refused, "the limits of the cluster could not be set yet");
+            clock.sleep(CONFIGURE_AGAIN).await;
+        }
+    }))
+}
+
+async fn ask_for(wish: StoreLimits, node: &Node<Store>) -> Result<(), Refused> {
+    let present = node.read(Store::limits).await?;
+    let wanted = Limits {
+        history_revisions: wish.history_revisions.unwrap_or(present.history_revisions),
+        history_bytes: wish.history_bytes.unwrap_or(present.history_bytes),
+        quota_bytes: wish.quota_bytes.unwrap_or(present.quota_bytes),
+        ..present
+    };
+    if wanted != present {
+        let command = Command::Configure(wanted).encode();
+        node.propose(command.into()).await?;
+    }
+    Ok(())
+}
+
+/// As many open files as the system lets us have: each connection is one, and the usual limit of
+/// 1,024 is below what the gateway takes on by itself.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::info!(%error, "the limit of open files could not be raised");
         }
     }
 }
@@ -120,11 +181,15 @@ fn members(settings: &Settings, client_address: SocketAddr) -> Vec<MemberInfo> {
 }
 
 /// Says what runs and where, and how to try it.
-fn greet(settings: &Settings, client_address: SocketAddr) -> Result<(), Failure> {
+fn greet(
+    settings: &Settings,
+    client_address: SocketAddr,
+    peer_address: Option<SocketAddr>,
+) -> Result<(), Failure> {
     let node = settings.config.node;
     let data = std::path::absolute(&settings.data_dir);
     let data = data.unwrap_or_else(|_| settings.data_dir.clone());
-    let alone = settings.peers.is_empty();
+    let alone = peer_address.is_none();
     let mut text = format!("quorate {}: node {node}", env!("CARGO_PKG_VERSION"));
     text += &match alone {
         true => " alone".to_owned(),
@@ -134,8 +199,8 @@ fn greet(settings: &Settings, client_address: SocketAddr) -> Result<(), Failure>
         ", cluster {}\nclients  http://{client_address}\n",
         settings.config.cluster
     );
-    if !alone {
-        text += &format!("peers    {}\n", settings.listen_peer);
+    if let Some(address) = peer_address {
+        text += &format!("peers    {address}\n");
     }
     text += &format!("data     {}\n", data.display());
     if client_address.ip().is_unspecified() && settings.advertise_client.is_empty() {

@@ -86,9 +86,13 @@ impl Handle {
         Ok(())
     }
 
-    fn carry_names(&self, count: usize) -> io::Result<()> {
+    /// Carries the changes of names up to that number over to the medium; another sync may have
+    /// carried some of them meanwhile.
+    fn carry_names(&self, limit: u64) -> io::Result<()> {
         self.sync_trouble()?;
         let state = &mut *self.shared.state.borrow_mut();
+        let count = usize::try_from(limit.saturating_sub(state.carried)).unwrap_or(usize::MAX);
+        state.carried = state.carried.max(limit);
         for change in state.waiting.drain(..count) {
             change.apply(&mut state.durable);
         }
@@ -143,17 +147,17 @@ impl Device for Handle {
 
     fn sync_dir_now(&self) -> io::Result<()> {
         self.operation()?;
-        let count = self.shared.state.borrow().waiting.len();
-        self.carry_names(count)
+        let limit = self.shared.state.borrow().changes();
+        self.carry_names(limit)
     }
 
     fn sync_dir(&self) -> Done<()> {
         let handle = self.clone();
         Box::pin(async move {
             handle.operation()?;
-            let count = handle.shared.state.borrow().waiting.len();
+            let limit = handle.shared.state.borrow().changes();
             handle.wait().await?;
-            handle.carry_names(count)
+            handle.carry_names(limit)
         })
     }
 

@@ -1,0 +1,81 @@
+//! Which of a peer's requests a leader has seen: a frame may come twice, a command is taken once.
+//!
+//! Requests are numbered without gaps, so what was seen is a few ranges, usually one. It belongs to
+//! the leader's scope: a frame of an earlier term does not pass the door.
+
+use std::collections::BTreeMap;
+
+/// Ranges remembered. Above that the two lowest are joined, and a request between them counts as
+/// seen: it is lost, as a frame may be, and its client is told "unknown" in time.
+const RANGES_MAX: usize = 1024;
+
+/// The request numbers of one peer that have come in one term.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    /// Each range by its first number, with the number after its last.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Forwarded {
+    /// Whether the request comes for the first time; it has come then.
+    pub(crate) fn is_new(&mut self, request: u64) -> bool {
+        let Some(after) = request.checked_add(1) else {
+            return false;
+        };
+        let before = self.ranges.range_mut(..=request).next_back();
+        let start = match before {
+            Some((_, end)) if request < *end => return false,
+            Some((&start, end)) if request == *end => {
+                *end = after;
+                start
+            }
+            _ => {
+                self.ranges.insert(request, after);
+                request
+            }
+        };
+        if let Some(end) = self.ranges.remove(&after) {
+            self.ranges.insert(start, end);
+        }
+        if self.ranges.len() > RANGES_MAX {
+            self.join_lowest();
+        }
+        true
+    }
+
+    fn join_lowest(&mut self) {
+        if let Some((start, _)) = self.ranges.pop_first()
+            && let Some((_, end)) = self.ranges.pop_first()
+        {
+            self.ranges.insert(start, end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Forwarded, RANGES_MAX};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn each_request_is_new_once(requests in prop::collection::vec(0u64..60, 0..100)) {
+            let mut forwarded = Forwarded::default();
+            let mut seen = std::collections::BTreeSet::new();
+            for request in requests {
+                prop_assert_eq!(forwarded.is_new(request), seen.insert(request));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgets_nothing_that_was_taken() {
+        let mut forwarded = Forwarded::default();
+        for request in 0..5_000 {
+            assert!(forwarded.is_new(request * 2));
+        }
+        assert_eq!(forwarded.ranges.len(), RANGES_MAX);
+        assert!((0..5_000).all(|request| !forwarded.is_new(request * 2)));
+        assert!(forwarded.is_new(9_999));
+    }
+}
