@@ -572,7 +572,10 @@ impl<'a> Storm<'a> {
                         return Err(self.broken("I8", format!("{node:?} does not show {write}")));
                     }
                     // It died of a disk error that was still waiting, or its leader did.
-                    Some(Err(_)) if self.cluster.world().now() < until => {}
+                    Some(Err(_)) if self.cluster.world().now() < until => {
+                        let later = self.cluster.world().now() + Duration::from_millis(20);
+                        self.run_until(later)?;
+                    }
                     other => {
                         let what = format!("{node:?} does not serve: {other:?}");
                         return Err(self.broken("I9", what));
