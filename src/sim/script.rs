@@ -4,12 +4,13 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `cluster N [seed S]` | N nodes, started; must come first; `tiny` at its end for tiny limits |
+//! | `cluster N [seed S] [LIMITS]` | N nodes, started; must come first |
+//! | | limits: `tiny` for all of them, `single` for one entry in an append, one append at a time |
 //! | `show story`, `events`, `frames` | how much is written below (before `cluster`) |
 //! | `elect A` | runs until A leads; meanwhile only A's requests and the answers to A pass |
 //! | `settle` | runs until all running nodes follow one leader |
 //! | `run SPAN` | lets time pass, as in `run 150ms`, `run 2s` |
-//! | `propose A [COUNT]`, `read A` | a client asks node A; the answer is written when it comes |
+//! | `propose A [COUNT]`, `read A` | a client asks node A; the last answer is written when it comes |
 //! | `cut A > B`, `partition A B \| C`, `isolate A`, `heal` | links; `*` stands for all nodes |
 //! | `hold`, `drop`, `twice` `[next] KIND A > B` | the fate of messages; `*` for any kind or node |
 //! | `pass` | ends all of these fates; held messages stay |
@@ -25,6 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::Limits;
 use crate::env::spawn::Task;
 use crate::id::NodeId;
 use crate::raft::{Role, Status};
@@ -244,7 +246,18 @@ impl Script {
     fn begin(&mut self, words: &[&str]) -> Outcome {
         let (words, limits) = match words {
             [words @ .., "tiny"] => (words, tiny_limits()),
-            words => (words, Setup::default().limits),
+            [words @ .., "single"] => {
+                let (append_bytes_max, appends_in_flight_max) = (1, 1);
+                (
+                    words,
+                    Limits {
+                        append_bytes_max,
+                        appends_in_flight_max,
+                        ..Limits::default()
+                    },
+                )
+            }
+            words => (words, Limits::default()),
         };
         let (nodes, seed) = match words {
             [nodes] => (parse(nodes)?, 1),
@@ -292,24 +305,33 @@ impl Script {
     }
 
     fn propose(&mut self, node: NodeId, count: u32) -> Outcome {
-        let first = self.writes + 1;
+        let writes = self.writes + 1..=self.writes + count;
         self.writes += count;
-        let last = self.writes;
         let cluster = self.cluster()?;
         let handle = cluster.node(node).ok_or("it is down")?;
         let world = cluster.world();
+        let (trace, clock) = (world.trace().clone(), world.clock());
+        let which = match count {
+            1 => format!("c1#{}", writes.start()),
+            _ => format!("c1#{} to #{}", writes.start(), writes.end()),
+        };
+        world.note(format!("{node:?} is asked to write {which}"));
+        let tally = Rc::new(RefCell::new((0, String::new())));
         let mut tasks = vec![];
-        for seq in first..=last {
-            let write = Write { client: 1, seq };
-            world.note(format!("{node:?} is asked to write {write}"));
-            let (trace, clock) = (world.trace().clone(), world.clock());
-            let handle = handle.clone();
+        for seq in writes {
+            let (handle, tally) = (handle.clone(), tally.clone());
+            let (trace, clock, which) = (trace.clone(), clock.clone(), which.clone());
             tasks.push(world.executor().spawn(world.clients(), async move {
-                let text = match handle.propose(write.command(0)).await {
+                let answer = handle.propose(Write { client: 1, seq }.command(0)).await;
+                let (answered, last) = &mut *tally.borrow_mut();
+                *answered += 1;
+                *last = match answer {
                     Ok(applied) => format!("it stands at {:?}", applied.index),
                     Err(refused) => refused.to_string(),
                 };
-                trace.note(clock.now(), format!("{node:?} answers {write}: {text}"));
+                if *answered == count {
+                    trace.note(clock.now(), format!("{node:?} answers {which}: {last}"));
+                }
             }));
         }
         self.clients.extend(tasks);
