@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner, io, net};
@@ -110,9 +110,9 @@ async fn load(
         })
         .collect();
     clock.sleep(span / 4).await;
-    let (before, start) = (done.get(), Instant::now());
+    let (before, start) = (done.get(), clock.now());
     clock.sleep(span).await;
-    let rate = (done.get() - before) as f64 / start.elapsed().as_secs_f64();
+    let rate = (done.get() - before) as f64 / (clock.now() - start).as_secs_f64();
     stop.set(true);
     for client in clients {
         client.await;

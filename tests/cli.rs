@@ -42,7 +42,11 @@ struct Node {
 impl Node {
     /// Starts the program and waits until it has said where clients reach it.
     fn start(args: &[&str], urls: usize) -> Self {
-        let mut child = program(args)
+        Self::spawn(program(args), urls)
+    }
+
+    fn spawn(mut command: Command, urls: usize) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -135,8 +139,11 @@ fn help_names_the_commands_and_the_exit_codes() {
             "{word}: {out}"
         );
     }
-    for code in ["0  done", "1  ", "2  ", "3  ", "4  ", "5  "] {
-        assert!(out.contains(&format!("\n  {code}")), "{code}: {out}");
+    for code in ["0  done", "1  ", "2  ", "3  ", "4  ", "5  ", "130  "] {
+        assert!(
+            out.lines().any(|line| line.trim_start().starts_with(code)),
+            "{code}: {out}"
+        );
     }
 }
 
@@ -511,4 +518,31 @@ fn damage_is_refused_with_its_place() {
         bytes,
         "nothing was changed"
     );
+}
+
+#[test]
+fn without_a_command_it_is_a_durable_node_and_says_how_to_try_it() {
+    let directory = directory();
+    let mut command = program(&[]);
+    command
+        .current_dir(directory.path())
+        .env("QUORATE_LISTEN_CLIENT", "127.0.0.1:0");
+    let mut node = Node::spawn(command, 1);
+    let mut told = String::new();
+    while !told.contains("curl") {
+        let read = node.out.read_line(&mut told).expect("text");
+        assert!(read > 0, "{told}");
+    }
+    let data = directory.path().join("quorate-data");
+    assert!(told.contains(data.to_str().expect("printable")), "{told}");
+    assert!(data.join("LOCK").exists());
+    // The lines that it tells to type do what they say.
+    let typed: Vec<_> = told
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("quorate "))
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .collect();
+    assert_eq!(ends(0, &typed[0]).0, "OK\n");
+    assert_eq!(ends(0, &typed[1]).0, "greeting\nhello\n");
+    assert_eq!(node.terminate(), Some(0));
 }

@@ -260,16 +260,27 @@ fn a_failed_write_or_sync_ends_the_driver_and_is_not_retried() {
 }
 
 #[test]
-fn a_second_driver_is_refused() {
+fn a_driver_dropped_in_the_middle_of_a_write_is_not_resumed() {
     let rig = Rig::new(1);
     let mut life = rig.reopen(0, 0);
+    let last = life.submit(2);
+    assert!(life.sync(last));
+    life.stop_driver();
+    life.drive();
+    let last = life.submit(2);
+    assert!(life.sync(last), "it was idle");
+    rig.sim
+        .stall_until(life.time.now() + Duration::from_secs(1));
+    life.submit(1);
     life.settle();
     life.stop_driver();
-    let fatal = block_on(life.journal.run());
-    assert!(
-        fatal.to_string().contains("open the journal again"),
-        "{fatal}"
-    );
+    life.drive();
+    let fatal = life
+        .fatal()
+        .expect("it was in the middle of a write")
+        .to_string();
+    assert!(fatal.contains("open the journal again"), "{fatal}");
+    assert_eq!(life.journal.synced().0, last);
 }
 
 #[test]
@@ -322,6 +333,9 @@ fn a_full_disk_keeps_what_does_not_fit_and_heals() {
     assert!(!life.journal.is_full());
     rig.sim.power_cut_keeping(|_| false);
     rig.reopen(last, last);
+    rig.sim.set_quota(Some(0));
+    rig.sim.kill();
+    rig.reopen(last, last); // a node starts on a full disk, too
 }
 
 #[test]
@@ -339,6 +353,9 @@ fn a_full_disk_heals_when_segments_are_released() {
     life.journal.release(Ticket(life.journal.synced().0));
     life.settle();
     assert_eq!(life.journal.synced().0, last);
+    life.journal.release(Ticket(last));
+    life.settle();
+    assert!(!life.journal.is_full());
     rig.reopen(last, last);
 }
 

@@ -201,13 +201,12 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
             let mut fields = Object::new(out);
             fields.uint("ID", member.id.0);
             fields.text("name", &member.name);
-            fields.list(
-                "peerURLs",
-                std::slice::from_ref(&member.peer_url),
-                |out, url| {
+            let peer_urls = std::slice::from_ref(&member.peer_url);
+            if !member.peer_url.is_empty() {
+                fields.list("peerURLs", peer_urls, |out, url| {
                     encode::push_text(out, url);
-                },
-            );
+                });
+            }
             fields.list("clientURLs", &member.client_urls, |out, url| {
                 encode::push_text(out, url);
             });

@@ -15,8 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::api::gateway::Shared;
-use crate::api::probes::resident_bytes;
 use crate::api::route::Endpoint;
+use crate::env::process::resident_bytes;
 use crate::raft::{Role, Status};
 
 /// gRPC codes are 0 to 16.

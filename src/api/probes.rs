@@ -13,6 +13,7 @@ use crate::api::conn::Phase;
 use crate::api::encode::{Object, push_text};
 use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
+use crate::env::process::{resident_bytes, thread_names};
 use crate::error::Refused;
 use crate::raft::Role;
 use crate::scope::first::{First, first};
@@ -171,24 +172,4 @@ pub(crate) fn role_name(role: Role) -> &'static str {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     }
-}
-
-/// The names of this process's threads; empty where there is no `/proc`.
-fn thread_names() -> Vec<String> {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return Vec::new();
-    };
-    let names = tasks.filter_map(|task| {
-        let name = std::fs::read_to_string(task.ok()?.path().join("comm")).ok()?;
-        Some(name.trim_end().to_owned())
-    });
-    names.collect()
-}
-
-/// What this process has in memory; 0 where there is no `/proc`.
-pub(crate) fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
 }

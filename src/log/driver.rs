@@ -39,10 +39,11 @@ struct Write {
 impl Inner {
     /// See [`Journal::run`](super::Journal::run).
     pub(super) async fn run(&self) -> Fatal {
-        if self.running.replace(true) {
+        if self.busy.get() {
             return Fatal::Disk {
                 what: format!("writing the journal in {}", self.disk.place()),
-                error: "its driver was stopped before; open the journal again".into(),
+                error: "its driver was dropped in the middle of a write; open the journal again"
+                    .into(),
             };
         }
         match self.drive().await {
@@ -53,6 +54,7 @@ impl Inner {
 
     async fn drive(&self) -> Result<Infallible, Fatal> {
         loop {
+            self.busy.set(true);
             self.recycle().await?;
             if !self.pending.borrow().is_empty() {
                 // Whoever is ready to run now runs before the sync, and what it submits comes along.
@@ -68,6 +70,7 @@ impl Inner {
 
     /// Waits for work; without room for another segment, looks for room from time to time.
     async fn wait(&self) -> Result<(), Fatal> {
+        self.busy.set(false);
         if !self.full.get() {
             self.work.heard().await;
             return Ok(());
@@ -77,6 +80,7 @@ impl Inner {
         if self.clock.now() < retry_at && first(self.work.heard(), due).await == First::A(()) {
             return Ok(());
         }
+        self.busy.set(true);
         self.make_spare().await.map(|_| ())
     }
 

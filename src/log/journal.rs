@@ -107,7 +107,8 @@ pub(super) struct Inner {
     pub(super) synced: Cell<u64>,
     pub(super) full: Cell<bool>,
     pub(super) released: Cell<u64>,
-    pub(super) running: Cell<bool>,
+    /// Whether the driver is, or was when it was dropped, in the middle of something.
+    pub(super) busy: Cell<bool>,
     pub(super) pending: RefCell<VecDeque<Batch>>,
     /// Contents of what is pending or in flight.
     pub(super) pending_bytes: Cell<usize>,
@@ -202,7 +203,7 @@ impl Journal {
             synced: Cell::new(recovered.next.0 - 1),
             full: Cell::new(false),
             released: Cell::new(0),
-            running: Cell::new(false),
+            busy: Cell::new(false),
             pending: RefCell::default(),
             pending_bytes: Cell::new(0),
             in_flight: Cell::new(None),
@@ -279,8 +280,10 @@ impl Journal {
     /// sync in flight. Returns only when a write or a sync has failed; nothing is acknowledged
     /// after that, and nothing is retried: the node must stop and read the journal again.
     ///
-    /// Not cancel safe, and not to be run twice: belongs to the scope of the node, whose end is
-    /// the end of the process as far as the journal is concerned.
+    /// Belongs to the scope of the node, and outlives everything else in it: a shutdown goes on
+    /// polling the *same* future until all is durable. Dropped while it waits for work, it can be
+    /// run again; dropped in the middle of a write, what the disk holds is unknown, and every later
+    /// run fails at once.
     pub async fn run(&self) -> Fatal {
         self.0.run().await
     }

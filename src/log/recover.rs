@@ -21,7 +21,7 @@ use crate::env::Disk;
 use crate::env::disk::File;
 use crate::error::Fatal;
 
-use super::record::{Record, Ticket};
+use super::record::{Head, Record, Ticket};
 use super::sector::{self, Found, SECTOR};
 use super::segment::{self, Segment, SegmentHead, Walk, damaged, failed, offset};
 
@@ -214,22 +214,8 @@ impl Recovered {
             let Some((at, head, batch)) = walk.step() else {
                 break;
             };
-            if head.first != self.next {
-                return Err(damaged(
-                    name,
-                    offset(at),
-                    "the batch does not continue the log",
-                ));
-            }
-            let records = head.records(batch);
-            let records =
-                records.ok_or_else(|| damaged(name, offset(at), "the batch does not add up"))?;
-            for record in records {
-                replay(record)?;
-            }
+            self.batch(name, at, &head, batch, replay)?;
             segment.remember(head.first, at);
-            self.next = head.end();
-            self.recovery.records += u64::from(head.count);
             last = Some((at, batch.to_vec()));
         }
         segment.end = walk.at;
@@ -241,6 +227,30 @@ impl Recovered {
         self.recovery.segments += 1;
         self.segments.push(segment);
         Ok(last)
+    }
+
+    /// Tells of the records of one batch.
+    fn batch(
+        &mut self,
+        name: &str,
+        at: u32,
+        head: &Head,
+        raw: &[u8],
+        replay: Replay<'_>,
+    ) -> Result<(), Fatal> {
+        if head.first != self.next {
+            let why = "the batch does not continue the log";
+            return Err(damaged(name, offset(at), why));
+        }
+        let Some(records) = head.records(raw) else {
+            return Err(damaged(name, offset(at), "the batch does not add up"));
+        };
+        for record in records {
+            replay(record)?;
+        }
+        self.next = head.end();
+        self.recovery.records += u64::from(head.count);
+        Ok(())
     }
 
     /// Explains everything behind the last complete batch of the last segment, or refuses.

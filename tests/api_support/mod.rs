@@ -1,29 +1,35 @@
 //! What the tests of the gateway share: a node with its gateway on a free port, all on this
 //! thread, and a client that writes bytes and reads answers.
+//!
+//! Sockets are real; time is not: it stands still until a test moves it, so no test sleeps.
 #![allow(dead_code)] // each test file uses its part
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_channel::Sender;
+use futures_lite::future::yield_now;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use quorate::api::{ApiLimits, Gateway, MemberInfo};
 use quorate::config::Config;
+use quorate::env::clock::VirtualClock;
 use quorate::env::io::{TcpListener, TcpStream, block_on};
 use quorate::env::net::{NetLimits, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
-use quorate::raft::{Node, Observer};
+use quorate::raft::{Node, Observer, Role};
 use serde_json::Value;
 use smol::LocalExecutor;
 
 /// A node and its gateway, serving.
-pub struct Served {
-    pub address: SocketAddr,
-    pub node: Node<Store>,
-    pub spawner: Spawner,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) node: Node<Store>,
+    pub(crate) spawner: Spawner,
+    pub(crate) time: Rc<VirtualClock>,
     stop: Sender<()>,
     serving: Task<()>,
     life: Task<()>,
@@ -31,21 +37,21 @@ pub struct Served {
 
 /// An answer, as far as a test looks.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
     }
 }
 
 /// Runs `test` against a fresh node.
-pub fn with_server<F: AsyncFnOnce(&Served)>(limits: ApiLimits, test: F) {
+pub(crate) fn with_server<F: AsyncFnOnce(&Served)>(limits: ApiLimits, test: F) {
     let executor = Rc::new(LocalExecutor::new());
     let spawner = Spawner::new(executor.clone());
     block_on(&executor, async move {
@@ -59,8 +65,9 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
     let me = NodeId(1);
     let config = Config::new(me, ClusterId(7), [me]).expect("a valid configuration");
     let (net, _wire) = net(me, [], NetLimits::default());
+    let time = VirtualClock::new();
     let env = Env {
-        clock: Clock::real(),
+        clock: Clock::simulated(time.clone()),
         rng: Rng::seeded(1),
         net,
         disk: Disk::memory(),
@@ -70,6 +77,12 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
     let started = Node::start(config, env, Store::new(), Observer::default());
     let (node, life) = started.expect("the node starts");
     let life = spawner.spawn(async move { life.await.expect("the node lives") });
+    while node.status().role != Role::Leader {
+        if let Some(next) = time.next_deadline() {
+            time.advance_to(next);
+        }
+        yield_now().await;
+    }
     node.read(|_| ()).await.expect("it leads");
     let listener = TcpListener::bind(([127, 0, 0, 1], 0)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -93,6 +106,7 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
         address,
         node,
         spawner,
+        time,
         stop,
         serving,
         life,
@@ -100,8 +114,24 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
 }
 
 impl Served {
+    /// Moves time by seconds, once everybody has set their timers.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        let target = self.time.now() + Duration::from_secs(seconds);
+        while let Some(next) = self.time.next_deadline().filter(|&next| next <= target) {
+            self.time.advance_to(next);
+            settle().await;
+        }
+        self.time.advance_to(target);
+        settle().await;
+    }
+
+    /// What the node says of itself.
+    pub(crate) async fn status(&self) -> Value {
+        self.get("/quorate/v1/status").await.json()
+    }
+
     /// A connection.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).await.expect("it accepts");
         Client {
             stream,
@@ -110,12 +140,12 @@ impl Served {
     }
 
     /// One call on a connection of its own.
-    pub async fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
         self.connect().await.post(path, body).await
     }
 
     /// One question on a connection of its own.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let mut client = self.connect().await;
         client
             .send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
@@ -124,7 +154,7 @@ impl Served {
     }
 
     /// Ends the gateway in good order, while the test still looks.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.try_send(()).expect("it is stopped once");
     }
 
@@ -136,15 +166,33 @@ impl Served {
     }
 }
 
+/// Lets everybody else do what they can do now.
+pub(crate) async fn settle() {
+    for _ in 0..64 {
+        yield_now().await;
+    }
+}
+
+/// Waits until `happened`, which needs nothing but the others' doing.
+pub(crate) async fn until(mut happened: impl AsyncFnMut() -> bool) {
+    for _ in 0..100_000 {
+        if happened().await {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("it never happened");
+}
+
 /// One connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
     /// Writes text.
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.stream
             .write_all(text.as_bytes())
             .await
@@ -152,12 +200,12 @@ impl Client {
     }
 
     /// Writes text, which the server may refuse to take.
-    pub async fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+    pub(crate) async fn try_send(&mut self, text: &str) -> std::io::Result<()> {
         self.stream.write_all(text.as_bytes()).await
     }
 
     /// One call.
-    pub async fn post(&mut self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Answer {
         self.send(&post(path, body)).await;
         self.answer().await
     }
@@ -175,7 +223,7 @@ impl Client {
     }
 
     /// Whether the server ends the connection without another byte.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.more().await
     }
 
@@ -200,7 +248,7 @@ impl Client {
     }
 
     /// The head of the next answer and its status, without its body.
-    pub async fn head(&mut self) -> (u16, String) {
+    pub(crate) async fn head(&mut self) -> (u16, String) {
         let head = self.take_until(b"\r\n\r\n").await.expect("an answer");
         let head = String::from_utf8(head)
             .expect("a head is text")
@@ -210,7 +258,7 @@ impl Client {
     }
 
     /// The next answer.
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         let (status, head) = self.head().await;
         let mut body = Vec::new();
         if let Some(rest) = head.split("content-length: ").nth(1) {
@@ -226,7 +274,7 @@ impl Client {
     }
 
     /// The next piece of a chunked body; `None` at its end.
-    pub async fn piece(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn piece(&mut self) -> Option<Vec<u8>> {
         let line = self.take_until(b"\r\n").await?;
         let text = String::from_utf8_lossy(&line);
         let len = usize::from_str_radix(text.trim(), 16).expect("a chunk length");
@@ -236,7 +284,7 @@ impl Client {
     }
 
     /// The next line of a stream that writes a line per chunk; `None` at its end.
-    pub async fn line(&mut self) -> Option<Value> {
+    pub(crate) async fn line(&mut self) -> Option<Value> {
         let piece = self.piece().await?;
         assert_eq!(piece.last(), Some(&b'\n'));
         Some(serde_json::from_slice(&piece).expect("a line is JSON"))
@@ -244,7 +292,7 @@ impl Client {
 }
 
 /// The bytes of a call.
-pub fn post(path: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, body: &str) -> String {
     let len = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len}\r\n\r\n{body}")
 }

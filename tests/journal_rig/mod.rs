@@ -73,15 +73,15 @@ impl Rig {
             Ok(())
         })?;
         let executor = Rc::new(LocalExecutor::new());
-        let driven = journal.clone();
-        let driver = executor.spawn(async move { driven.run().await });
-        Ok(Life {
+        let mut life = Life {
             journal,
             records,
             time: self.time.clone(),
-            driver: Some(driver),
+            driver: None,
             executor,
-        })
+        };
+        life.drive();
+        Ok(life)
     }
 
     /// Starts the next life, which must succeed, and checks what it finds: every record from the
@@ -139,6 +139,12 @@ impl Life {
         self.settle();
         let driver = self.driver.take_if(|driver| driver.is_finished())?;
         Some(block_on(driver))
+    }
+
+    /// Starts the driver.
+    pub fn drive(&mut self) {
+        let driven = self.journal.clone();
+        self.driver = Some(self.executor.spawn(async move { driven.run().await }));
     }
 
     /// Stops the driver where it is.

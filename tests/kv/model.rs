@@ -344,7 +344,9 @@ fn stamp(response: &mut TxnResponse, revision: i64) {
 }
 
 /// The keys put, and the keys of the tests' small alphabet that are deleted.
-fn written(ops: &[RequestOp]) -> Result<(BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>), KvError> {
+type Keys = BTreeSet<Vec<u8>>;
+
+fn written(ops: &[RequestOp]) -> Result<(Keys, Keys), KvError> {
     let alphabet = (b'a'..=b'f').map(|c| vec![c]);
     let (mut puts, mut deletes) = (BTreeSet::new(), BTreeSet::new());
     for op in ops {

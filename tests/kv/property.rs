@@ -319,7 +319,7 @@ fn run(steps: Vec<Step>, history: i64) -> u64 {
             Step::Restore => {
                 let digest = m.store.digest();
                 let bytes: Vec<u8> = m.store.snapshot().flatten().collect();
-                if digest % 2 == 0 {
+                if digest.is_multiple_of(2) {
                     m.store = Store::new();
                     followers.clear();
                 }

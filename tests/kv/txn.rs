@@ -51,8 +51,8 @@ fn every_target_compares_in_every_way() {
     .unwrap();
     use CompareResult::{Equal, Greater, Less, NotEqual};
     use CompareTarget::{Create, Lease, Mod, Value, Version};
-    let number: [(fn(i64) -> CompareTarget, i64); 4] =
-        [(Version, 2), (Create, 2), (Mod, 3), (Lease, 9)];
+    type Target = fn(i64) -> CompareTarget;
+    let number: [(Target, i64); 4] = [(Version, 2), (Create, 2), (Mod, 3), (Lease, 9)];
     for (target, value) in number {
         for (result, yes, no) in [
             (Equal, 0, 1),

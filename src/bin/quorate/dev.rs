@@ -67,7 +67,7 @@ impl Dev {
         };
         ended?;
         farewell();
-        end(members, spawner).await
+        end(members).await
     }
 
     /// Starts all nodes; returns them and where clients reach them.

@@ -8,6 +8,7 @@
 //! | 3 | no endpoint answers |
 //! | 4 | the data directory cannot be used: locked, damaged, or another node's |
 //! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
+//! | 130 | asked twice to end, the second time before it had ended in good order |
 
 mod bench;
 mod client;
@@ -33,19 +34,22 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  the request was refused, or what was asked for is not there
-  2  the command line, the environment or the configuration file makes no sense
-  3  no endpoint answers
-  4  the data directory cannot be used: locked, damaged, or another node's
-  5  the node had to stop while it ran: its disk failed, or it cannot listen";
+const MORE_HELP: &str = "\
+Without a command: one durable node with its data in ./quorate-data, for clients on 127.0.0.1:2379
+
+Exit codes:
+    0  done
+    1  the request was refused, or what was asked for is not there
+    2  the command line, the environment or the configuration file makes no sense
+    3  no endpoint answers
+    4  the data directory cannot be used: locked, damaged, or another node's
+    5  the node had to stop while it ran: its disk failed, or it cannot listen
+  130  asked twice to end, the second time before it had ended in good order";
 
 /// A small replicated store that speaks etcd's JSON: one node or a cluster of them.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, after_help = MORE_HELP)]
 struct CommandLine {
-    /// Without a command: one durable node in ./quorate-data, for clients on this machine
     #[command(subcommand)]
     command: Option<Command>,
 }

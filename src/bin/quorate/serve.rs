@@ -99,7 +99,7 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
         First::B(asked) => {
             asked?;
             farewell();
-            end(vec![member], spawner).await
+            end(vec![member]).await
         }
     }
 }

@@ -21,9 +21,13 @@ use quorate::raft::{Node, Observer};
 use quorate::scope::bell::Bell;
 use quorate::scope::desk::{Answer, ticket};
 use quorate::scope::first::{First, first};
+use quorate::scope::nursery::Nursery;
 use quorate::tcp::{self, Identity, Meter, TcpLimits, Transport};
 
 use crate::exit::{Exit, Failure};
+
+/// The exit code of shells for a program that was interrupted.
+const INTERRUPTED: i32 = 130;
 
 /// What a member is made of.
 #[derive(Debug)]
@@ -180,26 +184,21 @@ pub(crate) async fn asked_to_end() -> Result<(), Failure> {
 ///
 /// # Errors
 /// The first failure of a member.
-pub(crate) async fn end(members: Vec<Member>, spawner: &Spawner) -> Result<(), Failure> {
-    let (reply, answer) = ticket();
+pub(crate) async fn end(members: Vec<Member>) -> Result<(), Failure> {
     // All at the same time: one alone could not hand over to the others.
-    let mut endings = Vec::new();
+    let mut endings = Nursery::new();
     for member in members {
-        let (reply, answer) = ticket();
-        let task = spawner.spawn(async move { reply.send(member.shutdown().await) });
-        endings.push((task, answer));
+        endings.add(member.shutdown());
     }
-    let all = spawner.spawn(async move {
+    let all = async {
         let mut result = Ok(());
-        for (_task, ending) in endings {
-            result = result.and(ending.await.unwrap_or(Ok(())));
+        while !endings.is_empty() {
+            result = result.and(endings.next().await);
         }
-        reply.send(result);
-    });
-    let result = match first(answer, asked_to_end()).await {
-        First::A(result) => result.unwrap_or(Ok(())),
-        First::B(_) => std::process::exit(130),
+        result
     };
-    all.cancel().await;
-    result
+    match first(all, asked_to_end()).await {
+        First::A(result) => result,
+        First::B(_) => std::process::exit(INTERRUPTED),
+    }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
 
-use super::{Device, DeviceFile, Done, File, SyncMode};
+use super::{Device, DeviceFile, Done, File, SyncMode, is_full};
 use crate::error::Fatal;
 
 /// The file whose lock keeps a second process out and whose contents name the holder.
@@ -55,13 +55,17 @@ pub(super) fn open(
     let dir = fs::File::open(path).map_err(|e| failed("opening the data directory", e))?;
     let lock = lock(path)?;
     let probed = match mode {
-        SyncMode::Auto => Some(probe(path).map_err(|e| failed("writing to", e))?),
+        SyncMode::Auto => match probe(path) {
+            // A node starts on a full disk, too: it serves reads. The device counts as slow.
+            Err(error) if is_full(&error) => None,
+            measured => Some(measured.map_err(|e| failed("writing to", e))?),
+        },
         SyncMode::Inline | SyncMode::Thread => None,
     };
-    let mode = match probed {
-        None => mode,
-        Some(median) if median < INLINE_BELOW => SyncMode::Inline,
-        Some(_) => SyncMode::Thread,
+    let mode = match (mode, probed) {
+        (SyncMode::Auto, Some(median)) if median < INLINE_BELOW => SyncMode::Inline,
+        (SyncMode::Auto, _) => SyncMode::Thread,
+        (chosen, _) => chosen,
     };
     let real = Real {
         path: path.into(),
@@ -102,15 +106,24 @@ fn lock(path: &Path) -> Result<fs::File, Fatal> {
         lock.rewind()?;
         writeln!(lock, "{}", std::process::id())
     };
-    write(&mut lock).map_err(failed)?;
-    Ok(lock)
+    match write(&mut lock) {
+        // The lock holds without the name in it.
+        Err(error) if !is_full(&error) => Err(failed(error)),
+        Ok(()) | Err(_) => Ok(lock),
+    }
 }
 
-/// The median of a few small syncs on a scratch file.
-#[allow(clippy::disallowed_methods)] // a measurement of the real world, before there is a clock
+/// The median of a few small syncs on a scratch file, which is removed.
 fn probe(path: &Path) -> io::Result<Duration> {
     let name = path.join(PROBE);
-    let file = fs::File::create(&name)?;
+    let measured = fs::File::create(&name).and_then(|file| measure(&file));
+    let removed = fs::remove_file(&name);
+    let median = measured?;
+    removed.map(|()| median)
+}
+
+#[allow(clippy::disallowed_methods)] // a measurement of the real world, before there is a clock
+fn measure(file: &fs::File) -> io::Result<Duration> {
     let began = Instant::now();
     file.write_all_at(&[0; 512 * PROBES], 0)?;
     file.sync_data()?;
@@ -124,7 +137,6 @@ fn probe(path: &Path) -> io::Result<Duration> {
             break;
         }
     }
-    fs::remove_file(&name)?;
     spans.sort_unstable();
     Ok(spans[spans.len() / 2])
 }
