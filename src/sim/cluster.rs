@@ -317,6 +317,15 @@ impl<M: Digest> Cluster<M> {
         }
     }
 
+    /// Cuts the power of a node, and nothing that was not synced survives.
+    pub fn crash_losing(&mut self, node: NodeId) {
+        let seat = self.seat(node);
+        if seat.living.is_some() {
+            seat.disk.power_cut_keeping(|_| false);
+            self.crash(node, Death::PowerCut);
+        }
+    }
+
     fn bury(&mut self, node: NodeId, living: Living<M>) {
         self.directory.0.borrow_mut().remove(&node);
         self.world.unplug(living.group);

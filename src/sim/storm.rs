@@ -571,11 +571,10 @@ impl<'a> Storm<'a> {
                     Some(Ok(false)) => {
                         return Err(self.broken("I8", format!("{node:?} does not show {write}")));
                     }
-                    // It died of a disk error that was still waiting, or its leader did, or its
-                    // journal has not looked for room yet.
+                    // It died of a disk error that was still waiting, or its leader did.
                     Some(Err(_)) if self.cluster.world().now() < until => {
-                        let now = self.cluster.world().now();
-                        self.run_until(now + Duration::from_millis(20))?;
+                        let later = self.cluster.world().now() + Duration::from_millis(20);
+                        self.run_until(later)?;
                     }
                     other => {
                         let what = format!("{node:?} does not serve: {other:?}");

@@ -190,7 +190,7 @@ impl fmt::Debug for Trace {
 }
 
 fn is_story(event: Event) -> bool {
-    use Event::{Committed, Entered, Installed, Left, Started, Truncated};
+    use Event::{Committed, Compacted, Entered, Installed, Left, Started, Truncated};
     matches!(
         event,
         Started { .. }
@@ -198,6 +198,7 @@ fn is_story(event: Event) -> bool {
             | Left { .. }
             | Truncated { .. }
             | Committed { .. }
+            | Compacted { .. }
             | Installed { .. }
     )
 }

@@ -158,7 +158,12 @@ impl World {
         if let Some(group) = self.executor.step() {
             self.polls_here.set(self.polls_here.get() + 1);
             if self.polls_here.get() > POLLS_PER_INSTANT_MAX {
-                let what = format!("{POLLS_PER_INSTANT_MAX} polls, and no time has passed");
+                let lines = self.lines.borrow();
+                let whose = lines.get(&group).map(|(node, _)| *node);
+                let what = format!(
+                    "{POLLS_PER_INSTANT_MAX} polls, and no time has passed; the last one was of {}",
+                    whose.map_or("a client".into(), |node| format!("{node:?}"))
+                );
                 self.checker.borrow_mut().report("livelock", what);
             }
             self.collect(group);

@@ -1,0 +1,56 @@
+//! The scenarios of `tests/scenarios`: commands above the line, everything that happened below it.
+//!
+//! `UPDATE_SCENARIOS=1 cargo test --test scenarios` writes the lower parts anew; read them in
+//! review.
+
+use std::fs;
+use std::path::Path;
+
+use quorate::sim::script::{LINE, run};
+
+#[test]
+fn scenarios_happen_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder of scenarios")
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 20, "there are {} scenarios", files.len());
+    let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
+    let mut wrong = vec![];
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a readable scenario");
+        let name = file
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        let separator = format!("{LINE}\n");
+        let (commands, expected) = text.split_once(&separator).unwrap_or((&text, ""));
+        match run(commands) {
+            Err(error) => wrong.push(format!("{name}: {error}")),
+            Ok(happened) if update => {
+                let whole = format!("{}\n\n{separator}{happened}", commands.trim_end());
+                fs::write(&file, whole).expect("a writable scenario");
+            }
+            Ok(happened) if happened == expected => {}
+            Ok(happened) => {
+                wrong.push(format!("{name}: {}", first_difference(expected, &happened)))
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn first_difference(expected: &str, happened: &str) -> String {
+    let (mut expected, mut happened) = (expected.lines(), happened.lines());
+    loop {
+        let (left, right) = (expected.next(), happened.next());
+        if left != right || left.is_none() {
+            let end = "(the end)";
+            let (left, right) = (left.unwrap_or(end), right.unwrap_or(end));
+            return format!("expected\n  {left}\nbut happened\n  {right}");
+        }
+    }
+}
