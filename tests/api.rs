@@ -225,7 +225,13 @@ fn a_lease_ends_with_its_keys_unless_it_is_kept_alive() {
             let put = format!(r#"{{"key":"{}","lease":{id}}}"#, ["YQ==", "Yg=="][id - 5]);
             assert_eq!(served.post(PUT, &put).await.status, 200);
         }
+        let before = served.node.status().last_index;
         let mut alive = open(served, "/v3/lease/keepalive", r#"{"ID":6}"#).await;
+        let after = served.node.status().last_index;
+        assert_eq!(
+            before, after,
+            "a lease with its full time needs no entry to stay alive"
+        );
         for _ in 0..4 {
             let line = alive.line().await.expect("a line");
             assert_eq!(line["result"]["TTL"], json!("10"));

@@ -21,11 +21,11 @@ use crate::api::conn::{Phase, Socket};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
 use crate::api::leases::Keeper;
-use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, SILENCE_MAX};
+use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, FILES_RESERVED, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
-use crate::env::{Clock, Spawner, Time};
+use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
 use crate::kv::Store;
 use crate::raft::Node;
@@ -111,8 +111,10 @@ impl Gateway {
         node: Node<Store>,
         members: Vec<MemberInfo>,
         clock: Clock,
-        limits: ApiLimits,
+        mut limits: ApiLimits,
     ) -> Self {
+        let files = process::open_files_max().saturating_sub(FILES_RESERVED);
+        limits.connections_max = limits.connections_max.min(files.max(1));
         let status = node.status();
         let mut identity = Vec::new();
         let mut object = Object::resume(&mut identity, true);
@@ -200,6 +202,7 @@ impl Crowd {
     /// Accepts for ever. A failure is counted and waited out: it is a lack of file descriptors or
     /// memory, and other connections' ends cure it.
     async fn accept(&self, listener: &TcpListener) {
+        let mut failing = false;
         for id in 0.. {
             let accepted = loop {
                 match first(self.gone.bell.heard(), listener.accept()).await {
@@ -208,9 +211,15 @@ impl Crowd {
                 }
             };
             match accepted {
-                Ok((stream, _)) => self.admit(id, stream),
+                Ok((stream, _)) => {
+                    failing = false;
+                    self.admit(id, stream);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    if !failing {
+                        tracing::warn!(%error, "accepting a connection failed");
+                    }
+                    failing = true;
                     add(&self.shared.metrics.accept_errors, 1);
                     self.shared.clock.sleep(ACCEPT_PAUSE).await;
                 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiLimits {
     /// Connections at a time. An idle one costs about 20 KiB, so 4,096 are 80 MiB at the worst.
-    /// One more is answered `503` and closed.
+    /// Never more than the process may have open, less what the journal and the peers need. One
+    /// more is answered `503` and closed.
     pub connections_max: usize,
     /// Bytes of one request's body. A command of 1.5 MiB is 2 MiB in base64; the rest is room for
     /// names and spaces. A longer one is answered `413` and its connection closed.
@@ -52,6 +53,10 @@ pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Bodies and answers up to this size are not counted against
 /// [`ApiLimits::memory_bytes_max`]: the connection's own buffers are as large.
 pub(crate) const SMALL_BYTES: usize = 64 << 10;
+
+/// Files and sockets left to the journal, the peers and the loop: clients must not be able to take
+/// the one that the next segment of the journal needs.
+pub(crate) const FILES_RESERVED: usize = 64;
 
 /// Pause after a failed accept (no file descriptors, no memory): long enough for connections to
 /// end, short enough not to be noticed. Accepting goes on for ever.

@@ -23,3 +23,13 @@ pub fn resident_bytes() -> u64 {
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) << 10
 }
+
+/// How many files and sockets this process may have open.
+#[must_use]
+pub fn open_files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let unlimited = usize::MAX;
+    limit
+        .current
+        .map_or(unlimited, |max| usize::try_from(max).unwrap_or(unlimited))
+}
