@@ -207,6 +207,30 @@ pub fn tiny_limits() -> Limits {
 /// # Errors
 /// [`Failure`] when an invariant breaks. A panic of a node goes through.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
+    conduct(seed, options, |storm| storm.rage())
+}
+
+/// Runs a storm whose trouble you cause yourself; the clients work meanwhile, and the healing is
+/// the same. Of the options, the kinds of trouble do not count.
+///
+/// # Errors
+/// As [`run`].
+pub fn cause(
+    seed: u64,
+    options: &Options,
+    trouble: impl FnOnce(&mut Cluster<Ledger>),
+) -> Result<Report, Box<Failure>> {
+    conduct(seed, options, |storm| {
+        trouble(&mut storm.cluster);
+        storm.checked(Stopped::Done).map(|_| ())
+    })
+}
+
+fn conduct(
+    seed: u64,
+    options: &Options,
+    trouble: impl FnOnce(&mut Storm<'_>) -> Outcome<()>,
+) -> Result<Report, Box<Failure>> {
     let setup = Setup {
         nodes: options.nodes,
         order: Order::Seeded,
@@ -222,7 +246,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     };
     let cluster = Cluster::new(seed, setup, Ledger::default);
     let mut storm = Storm::new(cluster, options);
-    match storm.rage().and_then(|()| storm.heal()) {
+    match trouble(&mut storm).and_then(|()| storm.heal()) {
         Ok(healed_in) => Ok(Report {
             seed,
             hash: storm.cluster.world().trace().hash(),
