@@ -1,7 +1,7 @@
 //! The loop below a node, on both backends: no wake-up lost, no timer early, nobody starved.
 
-#![allow(clippy::unwrap_used)] // a test may fail by panicking
-#![allow(clippy::disallowed_methods)] // the other side of a socket needs a thread of its own
+// A test may fail by panicking, and needs other threads to be the rest of the world.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -19,6 +19,7 @@ use crate::api::answer::answer;
 use crate::api::body::Memory;
 use crate::api::conn::{Phase, Socket};
 use crate::api::encode::Object;
+use crate::api::fail::{Failure, code};
 use crate::api::leases::Keeper;
 use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
@@ -181,11 +182,12 @@ struct Gone {
 
 impl Crowd {
     fn new(shared: Rc<Shared>, spawner: Spawner) -> Self {
+        // Not `pipeline_flush`: with it hyper buffers an answer without bound when the client does
+        // not read.
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
-            .auto_date_header(false)
-            .pipeline_flush(true);
+            .auto_date_header(false);
         Self {
             shared,
             spawner,
@@ -307,12 +309,15 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
 
 /// One connection too many: told so, as far as its socket takes it at once, and closed.
 fn refuse(mut stream: &StdStream) {
-    const SORRY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/json\r\nconnection: close\r\ncontent-length: 83\r\n\r\n\
-        {\"error\":\"quorate: too many connections\",\
-        \"message\":\"too many connections\",\"code\":14}";
+    let body = Failure::new(code::UNAVAILABLE, "quorate: too many connections").body();
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n";
+    let mut sorry = format!(
+        "{head}connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    sorry.push_str(&String::from_utf8_lossy(&body));
     // Whether it could be told or not, the connection is closed.
-    let _told = stream.write(SORRY);
+    let _told = stream.write(sorry.as_bytes());
     let _closed = stream.shutdown(Shutdown::Write);
 }
 

@@ -190,6 +190,11 @@ fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, 
         ),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
         (
+            "loop_lag_us",
+            "How late the loop came to a timer lately",
+            status.loop_lag_us,
+        ),
+        (
             "waiting",
             "Requests that wait for a decision",
             status.waiting as u64,

@@ -117,6 +117,7 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("first_index", status.first_index.0);
     object.number("journal_bytes", status.journal_bytes);
     object.number("sync_us", status.sync_us);
+    object.number("loop_lag_us", status.loop_lag_us);
     object.number("waiting", status.waiting as u64);
     object.number("frames_dropped", status.dropped);
     object.number("frames_malformed", status.malformed);

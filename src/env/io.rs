@@ -27,7 +27,9 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::sockopt;
 
 #[cfg(target_os = "linux")]
-use crate::env::reactor::{self, Direction, Reactor, Watched};
+use crate::env::reactor::{self, Reactor};
+#[cfg(target_os = "linux")]
+use crate::env::watched::{self, Direction, Watched};
 
 /// Which loop drives sockets and timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +128,7 @@ impl TcpStream {
     pub async fn connect(address: impl Into<SocketAddr>) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         if let Some(reactor) = Reactor::running() {
-            let stream = reactor::connect(&reactor, address.into()).await?;
+            let stream = watched::connect(&reactor, address.into()).await?;
             return Ok(Self(Watch::Own(stream)));
         }
         let stream = Async::<StdStream>::connect(address).await?;

@@ -14,6 +14,8 @@ mod reactor;
 pub mod rng;
 pub mod signal;
 pub mod spawn;
+#[cfg(target_os = "linux")]
+mod watched;
 
 pub use clock::{Clock, Time};
 pub use disk::Disk;

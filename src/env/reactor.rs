@@ -4,8 +4,8 @@
 //! ready: until a socket changes, the first timer is due, or another thread rings the doorbell.
 //!
 //! - **Sockets** are registered once, edge-triggered, for both directions, and stay registered for
-//!   life. A [`Source`] remembers what the kernel said last; an operation that is known to be not
-//!   ready costs no system call, any other is simply tried.
+//!   life (`watched.rs`). A [`Source`] remembers what the kernel said last; an operation that is
+//!   known to be not ready costs no system call, any other is simply tried.
 //! - **Timers** are an ordered map of deadlines. They fire in that order, not early, and late by at
 //!   most a millisecond of rounding plus what the loop was busy with.
 //! - **The doorbell** is how a waker reaches the loop. By its type a waker may be sent to another
@@ -20,20 +20,21 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::net;
+
+use crate::env::watched::Source;
 
 /// Events fetched by one system call. More are fetched by the next one, after what these woke has
 /// run: a batch this large already costs next to nothing per event.
@@ -42,6 +43,16 @@ const EVENTS_PER_WAIT: usize = 256;
 /// The longest sleep: the system call counts milliseconds in 32 bits. Waking once an hour for
 /// nothing costs nothing.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// A sleep this long that only a timer ended means an idle node. What that timer then sends is
+/// answered by several peers at nearly the same moment, so the loop rests for
+/// [`GATHER`] before it listens again and hears all of them at once: for a leader of three that is
+/// two sleeps a heartbeat in place of three. Anything else that arrives in that moment waits for the
+/// rest of it; a busy loop never does this, for it never slept that long.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// How long an idle loop rests after a timer: about five times an answer on one machine or rack.
+const GATHER: Duration = Duration::from_micros(500);
 
 /// The token of the doorbell; sources count up from one.
 const DOORBELL: u64 = 0;
@@ -57,6 +68,8 @@ pub(super) struct Reactor {
     doorbell: Arc<Doorbell>,
     sources: RefCell<BTreeMap<u64, Rc<Source>>>,
     timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    /// The last sleep was that of an idle node, ended by a timer.
+    gather: Cell<bool>,
     /// Numbers sources and timers; never reused, so a late event finds nobody.
     next_token: Cell<u64>,
 }
@@ -83,173 +96,6 @@ impl Wake for Doorbell {
             // It can fail only if the counter is full, and then the loop wakes anyway.
             let _ = rustix::io::write(&self.alarm, &1u64.to_ne_bytes());
         }
-    }
-}
-
-/// One direction of a source.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Direction {
-    Read,
-    Write,
-}
-
-/// What the kernel last said about one direction, and who waits for better news.
-struct Side {
-    /// An operation may succeed: try it.
-    ready: Cell<bool>,
-    waiter: RefCell<Option<Waker>>,
-}
-
-impl Side {
-    fn new() -> Self {
-        Self {
-            ready: Cell::new(true),
-            waiter: RefCell::new(None),
-        }
-    }
-
-    fn set_ready(&self) {
-        self.ready.set(true);
-        let waiter = self.waiter.borrow_mut().take();
-        if let Some(waiter) = waiter {
-            waiter.wake();
-        }
-    }
-
-    fn wait(&self, cx: &Context<'_>) {
-        let mut waiter = self.waiter.borrow_mut();
-        match &mut *waiter {
-            Some(waiter) => waiter.clone_from(cx.waker()),
-            None => *waiter = Some(cx.waker().clone()),
-        }
-    }
-}
-
-/// A registered descriptor, as the reactor sees it.
-struct Source {
-    read: Side,
-    write: Side,
-    /// The other side has said that it sends no more: from now on every read is tried, because the
-    /// end is announced by one event only.
-    hangup: Cell<bool>,
-}
-
-impl Source {
-    fn side(&self, direction: Direction) -> &Side {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
-    }
-
-    fn tell(&self, flags: epoll::EventFlags) {
-        use epoll::EventFlags as Flags;
-        let broken = Flags::ERR | Flags::HUP;
-        if flags.intersects(broken | Flags::RDHUP) {
-            self.hangup.set(true);
-        }
-        if flags.intersects(Flags::IN | Flags::RDHUP | broken) {
-            self.read.set_ready();
-        }
-        if flags.intersects(Flags::OUT | broken) {
-            self.write.set_ready();
-        }
-    }
-}
-
-/// A non-blocking descriptor that the reactor of its thread watches.
-///
-/// One task may wait for each direction; a second one takes the first one's place.
-pub(super) struct Watched<T> {
-    io: T,
-    token: u64,
-    source: Rc<Source>,
-    reactor: Rc<Reactor>,
-}
-
-impl<T: AsFd> Watched<T> {
-    /// Watches `io`, which must be non-blocking.
-    pub(super) fn new(reactor: &Rc<Reactor>, io: T) -> io::Result<Self> {
-        use epoll::EventFlags as Flags;
-        let token = reactor.token();
-        let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
-        let data = epoll::EventData::new_u64(token);
-        epoll::add(&reactor.epoll, &io, data, flags)?;
-        let source = Rc::new(Source {
-            read: Side::new(),
-            write: Side::new(),
-            hangup: Cell::new(false),
-        });
-        reactor.sources.borrow_mut().insert(token, source.clone());
-        Ok(Self {
-            io,
-            token,
-            source,
-            reactor: reactor.clone(),
-        })
-    }
-
-    pub(super) fn get_ref(&self) -> &T {
-        &self.io
-    }
-
-    /// Tries `operation` unless it is known to fail; waits when it would block.
-    pub(super) fn poll<R>(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        mut operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        let side = self.source.side(direction);
-        while side.ready.get() {
-            match operation(&self.io) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => side.ready.set(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
-        side.wait(cx);
-        Poll::Pending
-    }
-
-    /// [`poll`](Self::poll) as a future. Cancel safe if `operation` is one system call.
-    pub(super) async fn when<R>(
-        &self,
-        direction: Direction,
-        mut operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
-        poll_fn(|cx| self.poll(cx, direction, &mut operation)).await
-    }
-
-    /// Reads a stream. A read that did not fill `buf` has emptied the socket, so the next one waits
-    /// for an event without asking first, unless the end has been announced.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>
-    where
-        for<'a> &'a T: io::Read,
-    {
-        let room = buf.len();
-        let outcome = self.poll(cx, Direction::Read, |mut io| io::Read::read(&mut io, buf));
-        if let Poll::Ready(Ok(read)) = outcome
-            && read > 0
-            && read < room
-            && !self.source.hangup.get()
-        {
-            self.source.read.ready.set(false);
-        }
-        outcome
-    }
-}
-
-impl<T> Drop for Watched<T> {
-    fn drop(&mut self) {
-        // The kernel forgets a descriptor when it is closed, which is about to happen.
-        self.reactor.sources.borrow_mut().remove(&self.token);
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Watched<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io.fmt(f)
     }
 }
 
@@ -297,35 +143,9 @@ impl fmt::Debug for Timer {
     }
 }
 
-/// Opens a connection without blocking the loop. Cancel safe: dropping it closes the socket.
-pub(super) async fn connect(
-    reactor: &Rc<Reactor>,
-    address: SocketAddr,
-) -> io::Result<Watched<TcpStream>> {
-    let family = if address.is_ipv4() {
-        net::AddressFamily::INET
-    } else {
-        net::AddressFamily::INET6
-    };
-    let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
-    let socket = net::socket_with(family, net::SocketType::STREAM, flags, None)?;
-    match net::connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let watched = Watched::new(reactor, TcpStream::from(socket))?;
-    // A socket that is still connecting has neither an error nor a peer.
-    let connected = |stream: &TcpStream| match stream.take_error()? {
-        Some(error) => Err(error),
-        None => match stream.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            outcome => outcome,
-        },
-    };
-    watched.when(Direction::Write, connected).await?;
-    Ok(watched)
+#[allow(clippy::disallowed_methods)] // the one place that means to stop everything
+fn rest() {
+    thread::sleep(GATHER);
 }
 
 #[allow(clippy::disallowed_methods)] // the loop is below the clock that others use
@@ -349,6 +169,7 @@ impl Reactor {
             }),
             sources: RefCell::default(),
             timers: RefCell::default(),
+            gather: Cell::new(false),
             next_token: Cell::new(DOORBELL + 1),
         })
     }
@@ -361,6 +182,24 @@ impl Reactor {
         REACTOR.with(|reactor| reactor.get().cloned())
     }
 
+    /// Watches `io` for `flags`; returns the token of its events.
+    pub(super) fn register(
+        &self,
+        io: impl AsFd,
+        flags: epoll::EventFlags,
+        source: Rc<Source>,
+    ) -> io::Result<u64> {
+        let token = self.token();
+        epoll::add(&self.epoll, io, epoll::EventData::new_u64(token), flags)?;
+        self.sources.borrow_mut().insert(token, source);
+        Ok(token)
+    }
+
+    /// Forgets a source whose descriptor is about to be closed: the kernel does the same then.
+    pub(super) fn forget(&self, token: u64) {
+        self.sources.borrow_mut().remove(&token);
+    }
+
     fn token(&self) -> u64 {
         self.next_token.replace(self.next_token.get() + 1)
     }
@@ -368,16 +207,25 @@ impl Reactor {
     /// Sleeps until something is ready, or not at all if the doorbell has been rung; then wakes
     /// everybody whose event or deadline has come.
     fn turn(&self, events: &mut Vec<epoll::Event>) {
+        let start = now();
         self.doorbell.asleep.store(true, Ordering::SeqCst);
         let timeout = if self.doorbell.rung.load(Ordering::SeqCst) {
             Some(Duration::ZERO)
         } else {
-            self.until_next_timer()
+            self.until_next_timer(start)
         };
-        let timeout = timeout.and_then(|span| Timespec::try_from(span.min(SLEEP_MAX)).ok());
+        let timeout = match timeout {
+            Some(span) if span <= 2 * GATHER => Some(span),
+            _ if !self.gather.take() => timeout,
+            _ => {
+                rest();
+                timeout.map(|span| span - GATHER)
+            }
+        };
+        let timespec = timeout.and_then(|span| Timespec::try_from(span.min(SLEEP_MAX)).ok());
         events.clear();
         let spare = rustix::buffer::spare_capacity(events);
-        let outcome = epoll::wait(&self.epoll, spare, timeout.as_ref());
+        let outcome = epoll::wait(&self.epoll, spare, timespec.as_ref());
         self.doorbell.asleep.store(false, Ordering::SeqCst);
         match outcome {
             Ok(_) | Err(Errno::INTR) => {}
@@ -390,21 +238,19 @@ impl Reactor {
                 source.tell(flags);
             }
         }
-        self.fire_timers();
+        let woken = now();
+        self.gather.set(events.is_empty() && woken - start >= IDLE);
+        self.fire_timers(woken);
     }
 
     /// How long until the first timer; `None` if there is none.
-    fn until_next_timer(&self) -> Option<Duration> {
+    fn until_next_timer(&self, now: Instant) -> Option<Duration> {
         let timers = self.timers.borrow();
         let (first, _) = timers.keys().next()?;
-        Some(first.saturating_duration_since(now()))
+        Some(first.saturating_duration_since(now))
     }
 
-    fn fire_timers(&self) {
-        if self.timers.borrow().is_empty() {
-            return;
-        }
-        let now = now();
+    fn fire_timers(&self, now: Instant) {
         loop {
             let due = {
                 let mut timers = self.timers.borrow_mut();
@@ -463,11 +309,13 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // one test needs another thread
 mod tests {
-    use super::{Direction, REACTOR, Reactor, Timer, Watched, block_on, now};
+    use super::{IDLE, REACTOR, Reactor, Timer, block_on, now};
+    use crate::env::watched::{Direction, Watched};
     use futures_lite::future::poll_once;
     use std::future::poll_fn;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
@@ -496,6 +344,27 @@ mod tests {
         });
         assert!(Reactor::running().is_none());
         assert!(REACTOR.with(|reactor| reactor.get().is_some()));
+    }
+
+    #[test]
+    fn only_an_idle_loop_rests_after_its_timer() {
+        block_on(async {
+            for (sleep, rests) in [(IDLE * 2, true), (IDLE / 4, false)] {
+                let mut timer = Timer::at(&reactor(), now() + sleep);
+                poll_fn(|cx| timer.poll(cx)).await;
+                assert_eq!(reactor().gather.take(), rests, "after {sleep:?}");
+            }
+            let (near, far) = pair();
+            let watched = Watched::new(&reactor(), near).expect("room for one source");
+            let writing = std::thread::spawn(move || {
+                super::rest();
+                let _ = (&far).write(&[1]);
+            });
+            let read = |mut io: &UnixStream| io.read(&mut [0; 8]);
+            assert!(matches!(watched.when(Direction::Read, read).await, Ok(1)));
+            assert!(!reactor().gather.take(), "an event ended that sleep");
+            writing.join().expect("it only writes");
+        });
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::scope::first::{First, first};
 use super::journal::Inner;
 use super::record::{Batch, HEAD, Ticket};
 use super::segment::{self, Segment, SegmentHead, failed, offset};
-use super::spare::{MAKING, Spare};
+use super::spare::{self, MAKING, Spare};
 
 /// The least that is zeroed at a time while a spare is made.
 const SLICE_BYTES_MIN: u64 = 64 << 10;
@@ -284,8 +284,8 @@ impl Inner {
             None => (self.disk.create(MAKING)?, 0),
         };
         let slice = bytes.min(whole - made);
-        let zeros = vec![0; usize::try_from(slice).map_err(std::io::Error::other)?];
-        file.commit(made, zeros).await?;
+        spare::fill(&file, made, slice)?;
+        file.sync().await?;
         self.meter
             .borrow_mut()
             .wrote(usize::try_from(slice).unwrap_or(0));

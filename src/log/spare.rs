@@ -123,6 +123,23 @@ fn names(disk: &Disk) -> io::Result<Vec<(String, Option<u64>)>> {
     Ok(names.filter_map(spare).collect())
 }
 
+/// The unit in which zeros are written. The kernel keeps a file in pieces as large as the writes
+/// that made it, and a small sync later writes a whole piece: so a page at a time.
+const PAGE: u64 = 4096;
+
+/// Zeroes `bytes` of a file from `from` on; durable after a sync.
+pub(super) fn fill(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    let page = [0; PAGE as usize];
+    let end = from + bytes;
+    let mut at = from;
+    while at < end {
+        let len = (end - at).min(PAGE);
+        file.write_at(at, &page[..usize::try_from(len).map_err(io::Error::other)?])?;
+        at += len;
+    }
+    Ok(())
+}
+
 /// Makes the first segment of a new journal, on the calling thread. Spares of a journal that was
 /// here before are removed: their sectors would not be understood.
 pub(super) fn first(disk: &Disk, journal: u64, bytes: u64) -> io::Result<Segment> {
@@ -138,9 +155,8 @@ pub(super) fn first(disk: &Disk, journal: u64, bytes: u64) -> io::Result<Segment
         sectors,
     };
     let file = disk.create(MAKING)?;
-    let mut contents = head.encode(1);
-    contents.resize(usize::try_from(bytes).map_err(io::Error::other)?, 0);
-    file.write_at(0, &contents)?;
+    fill(&file, 0, bytes)?;
+    file.write_at(0, &head.encode(1))?;
     file.sync_now()?;
     disk.rename(MAKING, &segment::name(1))?;
     disk.sync_dir_now()?;

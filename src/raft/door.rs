@@ -19,6 +19,7 @@ use crate::raft::core::{Core, Event, Stop};
 use crate::raft::message::{Envelope, Letter, Message, Position};
 use crate::raft::node::Role;
 use crate::raft::rules;
+use crate::scope::budget::Longest;
 
 /// Events handled before the other tasks get their turn: some 100 µs of work.
 const EVENTS_PER_TURN: u32 = 64;
@@ -30,6 +31,8 @@ pub(crate) struct Door {
     held: Cell<Option<Letter>>,
     /// Events since the other tasks had their turn.
     turn: Cell<u32>,
+    /// How late timers fired: what the loop did instead.
+    pub(crate) lag: RefCell<Longest>,
     /// The timer that is set, and for when.
     alarm: RefCell<Option<(Time, Pin<Box<Sleep>>)>>,
 }
@@ -90,7 +93,10 @@ impl Core {
                 && sleep.as_mut().poll(cx).is_ready()
             {
                 // An alarm that was set for an earlier deadline is a reason to look, no more.
-                *alarm = None;
+                if let Some((at, _)) = alarm.take() {
+                    let late = self.env.clock.now().since(at);
+                    self.door.lag.borrow_mut().see(late);
+                }
                 return Poll::Ready(());
             }
             self.bell.poll_heard(cx)

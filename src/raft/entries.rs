@@ -249,13 +249,13 @@ impl Builder {
         self.entries == 0
     }
 
-    /// The finished run.
+    /// The finished run, in no more memory than it needs: the log keeps it for a while.
     #[must_use]
     pub fn finish(self) -> Entries {
         Entries {
             first: self.first,
             count: self.entries,
-            bytes: self.bytes.freeze(),
+            bytes: Bytes::copy_from_slice(&self.bytes),
         }
     }
 }

@@ -116,6 +116,8 @@ pub struct Status {
     pub journal_bytes: u64,
     /// The median of the last syncs, in microseconds.
     pub sync_us: u64,
+    /// How late the loop came to a timer, at most, of the last hundred or so, in microseconds.
+    pub loop_lag_us: u64,
     /// Frames of peers that made no sense.
     pub malformed: u64,
     /// Frames dropped because a queue was full.
@@ -243,7 +245,8 @@ impl<M: StateMachine> Node<M> {
             peers: core.view.peers.borrow().clone(),
             waiting: self.hosted.borrow().waiting_requests(),
             journal_bytes: core.journal.bytes_on_disk(),
-            sync_us: u64::try_from(core.journal.sync_median().as_micros()).unwrap_or(u64::MAX),
+            sync_us: micros(core.journal.sync_median()),
+            loop_lag_us: micros(core.door.lag.borrow().get()),
             malformed: core.malformed.get(),
             dropped: core.env.net.dropped(),
             disk_full: core.journal.is_full(),
@@ -276,6 +279,10 @@ impl<M: StateMachine> fmt::Debug for Node<M> {
             self.core.view.role.get()
         )
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The whole life of a node, as a future. Dropping it is `kill -9`.

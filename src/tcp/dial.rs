@@ -49,26 +49,30 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
         shared.wire.clear(peer);
         let trouble = match connect(&shared, peer, &endpoint).await {
             Ok(session) => {
-                said.clear();
                 let since = shared.clock.now();
-                let broken = carry(&shared, session).await;
+                let broken = carry(&shared, session).await.to_string();
+                tracing::info!(%peer, endpoint, "lost the connection to node {peer}: {broken}");
+                said.clear();
                 if shared.clock.now().since(since) > limits.retry_max {
                     backoff = Backoff::new(&limits);
                 }
-                broken.to_string()
+                broken
             }
-            Err(no_session) => no_session.to_string(),
+            Err(no_session) => {
+                let trouble = no_session.to_string();
+                if trouble == said {
+                    tracing::debug!(%peer, endpoint, "still no connection: {trouble}");
+                } else {
+                    tracing::warn!(%peer, endpoint, "no way to node {peer}: {trouble}; retrying");
+                    said.clone_from(&trouble);
+                }
+                trouble
+            }
         };
         shared.meter.link(peer, |link| {
             link.outgoing = false;
-            link.trouble = Some(trouble.clone());
+            link.trouble = Some(trouble);
         });
-        if trouble == said {
-            tracing::debug!(%peer, endpoint, "still no connection: {trouble}");
-        } else {
-            tracing::warn!(%peer, endpoint, "no connection to node {peer}: {trouble}; retrying");
-            said = trouble;
-        }
         let pause = shared.clock.sleep(backoff.pause(&limits, &shared.rng));
         match shared.nudges.get(&peer) {
             Some(nudge) => drop(first(pause, nudge.heard()).await),
