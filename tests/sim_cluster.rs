@@ -47,7 +47,10 @@ fn a_node_ends_in_order_when_asked() {
         cluster.disk(leader).power_cut();
         cluster.start(leader).expect("a healthy disk");
         let node = cluster.node(leader).expect("it is up");
-        assert!(node.status().last_index.0 >= 2, "what was submitted is synced");
+        assert!(
+            node.status().last_index.0 >= 2,
+            "what was submitted is synced"
+        );
         assert_eq!(cluster.world().violation(), None);
     }
 }
