@@ -74,6 +74,8 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The longest time between two troubles.
     pub calm_max: Duration,
+    /// How ready tasks are chosen.
+    pub order: Order,
     /// How many clients.
     pub clients: u32,
     /// The longest time that a client waits between two operations.
@@ -92,6 +94,7 @@ impl Default for Options {
             span: Duration::from_secs(60),
             faults: Fault::ALL.to_vec(),
             calm_max: Duration::from_millis(1_500),
+            order: Order::Seeded,
             clients: 8,
             client_pause_max: Duration::from_millis(40),
             detail: Detail::Events,
@@ -235,7 +238,7 @@ fn conduct(
 ) -> Result<Report, Box<Failure>> {
     let setup = Setup {
         nodes: options.nodes,
-        order: Order::Seeded,
+        order: options.order,
         timing: Timing::LAN,
         limits: tiny_limits(),
         detail: options.detail,
