@@ -375,6 +375,10 @@ impl Core {
             host.apply(self.me(), entry);
             self.applied.set(entry.index);
         }
+        if host.has_queued() {
+            // A later term was applied: what an earlier leader took is asked for again.
+            self.requested.set(true);
+        }
         drop(host);
         let index = self.applied.get();
         self.observer.tell(|| Told::Applied { index });

@@ -218,6 +218,9 @@ impl Tenure<'_> {
         if self.leader.is_none() {
             self.leader = Some(leader);
             self.core.view.leader.set(self.leader);
+        }
+        if self.core.host.borrow().has_queued() {
+            // New here, or declined by a leader that was not one.
             self.forward();
         }
         let patience = 2 * self.core.config.timing.heartbeat;
