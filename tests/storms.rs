@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use quorate::sim::executor::Order;
 use quorate::sim::storm::{self, Fault, Options, Report};
 
 /// Runs the storms of `seeds` and adds up what they have been through.
@@ -81,6 +82,18 @@ fn each_kind_of_trouble_alone_is_survived() {
         let reports = storms(seed..seed + 4, &options);
         assert!(reports.iter().all(|report| report.faults[&fault] > 50));
     }
+}
+
+#[test]
+fn the_order_of_production_is_one_of_the_legal_ones() {
+    let order = Order::Fifo;
+    must_have_hurt(&storms(
+        1..21,
+        &Options {
+            order,
+            ..of_nodes(3)
+        },
+    ));
 }
 
 #[test]

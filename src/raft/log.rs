@@ -488,4 +488,27 @@ mod tests {
         assert_eq!(log.last_not_above(Index(9), Term(2)), Index(3));
         assert_eq!(log.last_not_above(Index(9), Term(0)), Index(0));
     }
+
+    #[test]
+    fn an_older_snapshot_leaves_a_log_that_begins_after_it() {
+        let found = |index, term| {
+            let mut log = Log::empty(1 << 20);
+            for (number, batch) in [entries(5, 2, 2), entries(7, 2, 2)].into_iter().enumerate() {
+                let mut payload = batch.first().0.to_le_bytes().to_vec();
+                payload.extend_from_slice(batch.bytes());
+                log.replay(Ticket(number as u64), payload.into())
+                    .expect("our own bytes");
+            }
+            log.follow(Position {
+                term: Term(term),
+                index: Index(index),
+            });
+            (log.first().0, log.last().index.0)
+        };
+        assert_eq!(found(3, 1), (5, 8), "released long ago");
+        assert_eq!(found(4, 1), (5, 8), "just before the log");
+        assert_eq!(found(6, 2), (5, 8), "in the log");
+        assert_eq!(found(6, 3), (7, 6), "another entry: replaced");
+        assert_eq!(found(20, 2), (21, 20), "beyond the log: replaced");
+    }
 }

@@ -1,0 +1,204 @@
+//! The first phase of a storm: one trouble after another, each with its end planned, while the
+//! clients work and the invariants hold.
+
+use std::time::Duration;
+
+use crate::env::Time;
+use crate::error::Fatal;
+use crate::id::NodeId;
+use crate::sim::cluster::Death;
+use crate::sim::net::Weather;
+use crate::sim::storm::{Fault, Outcome, Storm};
+
+/// What will end a trouble.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Relief {
+    Start(NodeId),
+    Resume(NodeId),
+    Room(NodeId),
+    Mend,
+    Calm,
+}
+
+impl Storm<'_> {
+    pub(super) fn rage(&mut self) -> Outcome<()> {
+        let longest = self.healing_max();
+        let until = Time::ZERO + self.options.span.saturating_sub(longest);
+        while self.cluster.world().now() < until {
+            let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
+            let next = (self.cluster.world().now() + pause).min(until);
+            self.run_to(next)?;
+            if !self.options.faults.is_empty() {
+                let fault = self.options.faults[self.rng.below(self.options.faults.len())];
+                *self.faults.entry(fault).or_default() += 1;
+                self.strike(fault)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until `until`, with the reliefs and the deaths on the way.
+    fn run_to(&mut self, until: Time) -> Outcome<()> {
+        loop {
+            let relief = self.reliefs.first_key_value().map(|(&(at, _), _)| at);
+            let next = relief.map_or(until, |at| at.min(until));
+            let now = self.cluster.world().now();
+            // A node that has stopped by itself is noticed soon, as a supervisor would.
+            self.run_until((now + Duration::from_millis(50)).min(next))?;
+            for (node, outcome) in self.cluster.reap() {
+                if outcome.is_err() {
+                    self.plan(Duration::from_secs(3), Relief::Start(node));
+                }
+            }
+            let now = self.cluster.world().now();
+            while let Some(entry) = self.reliefs.first_entry() {
+                if entry.key().0 > now {
+                    break;
+                }
+                let relief = entry.remove();
+                self.relieve(relief);
+            }
+            if now >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    fn plan(&mut self, longest: Duration, relief: Relief) {
+        let after = self.rng.between(Duration::from_millis(5), longest);
+        self.planned += 1;
+        self.reliefs
+            .insert((self.cluster.world().now() + after, self.planned), relief);
+    }
+
+    pub(super) fn relieve(&mut self, relief: Relief) {
+        match relief {
+            Relief::Start(node) => match self.cluster.start(node) {
+                Ok(()) => {}
+                // A write or sync of the start itself failed: another try reads what there is.
+                Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), relief),
+                Err(fatal) => {
+                    self.broken("start", format!("{node:?} cannot start: {fatal}"));
+                }
+            },
+            Relief::Resume(node) => self.cluster.resume(node),
+            Relief::Room(node) => {
+                self.cluster.disk(node).set_quota(None);
+                self.cluster
+                    .world()
+                    .note(format!("the disk of {node:?} has room"));
+            }
+            Relief::Mend => self.cluster.heal(),
+            Relief::Calm => {
+                self.cluster
+                    .world()
+                    .network(|network| network.set_weather(Weather::CALM));
+                self.cluster.world().note("calm weather");
+            }
+        }
+    }
+
+    fn any_node(&self) -> NodeId {
+        let members = self.cluster.members();
+        members[self.rng.below(members.len())]
+    }
+
+    /// Prefers the leader: most of what can go wrong, goes wrong there.
+    fn victim(&self) -> NodeId {
+        match self.cluster.leader() {
+            Some(leader) if self.rng.chance(400) => leader,
+            _ => self.any_node(),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) -> Outcome<()> {
+        let node = self.victim();
+        match fault {
+            Fault::Crash => return self.crash(node),
+            Fault::Partition => self.partition(),
+            Fault::Weather => self.weather(),
+            Fault::Pause => {
+                self.cluster.pause(node);
+                self.plan(Duration::from_secs(3), Relief::Resume(node));
+            }
+            Fault::Stall => {
+                let span = self
+                    .rng
+                    .between(Duration::from_millis(5), Duration::from_secs(3));
+                let world = self.cluster.world();
+                self.cluster.disk(node).stall_until(world.now() + span);
+                world.note(format!("the disk of {node:?} stalls for {span:?}"));
+            }
+            Fault::Full => {
+                self.cluster.disk(node).set_quota(Some(0));
+                self.cluster
+                    .world()
+                    .note(format!("the disk of {node:?} is full"));
+                self.plan(Duration::from_secs(5), Relief::Room(node));
+            }
+            Fault::DiskError => {
+                let disk = self.cluster.disk(node);
+                if self.rng.chance(500) {
+                    disk.fail_next_write();
+                } else {
+                    disk.fail_next_sync();
+                }
+                self.cluster
+                    .world()
+                    .note(format!("the disk of {node:?} will fail"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills a node after a few more of its polls, so that no moment is spared.
+    fn crash(&mut self, node: NodeId) -> Outcome<()> {
+        let polls = self.cluster.polls(node) + self.rng.within(0..=40);
+        let world = self.cluster.world();
+        let until = world.now() + Duration::from_millis(200);
+        let cluster = &self.cluster;
+        self.checked(world.run_until(until, || cluster.polls(node) >= polls))?;
+        let death = if self.rng.chance(700) {
+            Death::PowerCut
+        } else {
+            Death::Kill
+        };
+        self.cluster.crash(node, death);
+        self.plan(Duration::from_secs(4), Relief::Start(node));
+        Ok(())
+    }
+
+    fn partition(&mut self) {
+        let members = self.cluster.members();
+        let (one, other): (Vec<_>, Vec<_>) = members.iter().partition(|_| self.rng.chance(500));
+        match self.rng.below(4) {
+            0 => {
+                let (from, to) = (self.victim(), self.any_node());
+                self.cluster.cut(&[from], &[to]);
+            }
+            1 => self.cluster.cut(&one, &other),
+            2 => self.cluster.partition(&[self.victim()], &members),
+            _ => self.cluster.partition(&one, &other),
+        }
+        self.plan(Duration::from_secs(6), Relief::Mend);
+    }
+
+    fn weather(&mut self) {
+        let weather = Weather {
+            loss: [0, 20, 100, 300][self.rng.below(4)],
+            duplicate: [0, 50, 300][self.rng.below(3)],
+            slow: [0, 20, 100][self.rng.below(3)],
+            reorder: self.rng.chance(700),
+            delay_max: Duration::from_millis(self.rng.within(1..=80)),
+            ..Weather::FOUL
+        };
+        self.cluster
+            .world()
+            .network(|network| network.set_weather(weather));
+        self.cluster.world().note(format!(
+            "foul weather: {} of 1000 lost, {} doubled, {} slow, up to {:?}",
+            weather.loss, weather.duplicate, weather.slow, weather.delay_max
+        ));
+        self.plan(Duration::from_secs(6), Relief::Calm);
+    }
+}
