@@ -31,19 +31,14 @@ impl StateMachine for Counter {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        let bytes = snapshot
-            .try_into()
-            .map_err(|_| "a counter has 8 bytes".to_owned())?;
+        let bytes = snapshot.try_into().map_err(|_| "a counter has 8 bytes".to_owned())?;
         self.0 = u64::from_le_bytes(bytes);
         Ok(())
     }
 }
 
 fn main() {
-    println!(
-        "{:>10} {:>12} {:>12}",
-        "in flight", "commits/s", "us a commit"
-    );
+    println!("{:>10} {:>12} {:>12}", "in flight", "commits/s", "us a commit");
     for in_flight in [1, 256, 4096] {
         let rate = measure(in_flight, Duration::from_secs(3));
         println!("{in_flight:>10} {rate:>12.0} {:>12.2}", 1e6 / rate);
@@ -60,13 +55,7 @@ fn measure(in_flight: usize, span: Duration) -> f64 {
         let peers = members.iter().copied().filter(|&peer| peer != id);
         let (net, wire) = net::net(id, peers, net::NetLimits::default());
         let (clock, rng, disk) = (Clock::real(), Rng::real(), Disk::memory());
-        let env = Env {
-            clock,
-            rng,
-            net,
-            disk,
-            spawner: spawner.clone(),
-        };
+        let env = Env { clock, rng, net, disk, spawner: spawner.clone() };
         let config = Config::new(id, ClusterId(1), members.clone()).expect("a valid cluster");
         let (node, life) =
             Node::start(config, env, Counter(0), Observer::default()).expect("an empty disk");
@@ -100,10 +89,7 @@ async fn load(
             let (done, stop) = (done.clone(), stop.clone());
             spawner.spawn(async move {
                 while !stop.get() {
-                    leader
-                        .propose(command.clone())
-                        .await
-                        .expect("a healthy cluster commits");
+                    leader.propose(command.clone()).await.expect("a healthy cluster commits");
                     done.set(done.get() + 1);
                 }
             })

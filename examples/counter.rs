@@ -23,10 +23,7 @@ impl StateMachine for Counter {
     type Response = Result<u64, String>;
 
     fn apply(&mut self, entry: Committed<'_>) -> Self::Response {
-        let bytes = entry
-            .payload
-            .try_into()
-            .map_err(|_| "a command has 8 bytes".to_owned())?;
+        let bytes = entry.payload.try_into().map_err(|_| "a command has 8 bytes".to_owned())?;
         self.0 = self.0.wrapping_add(u64::from_le_bytes(bytes));
         Ok(self.0)
     }
@@ -63,16 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..3 {
             let command = Bytes::copy_from_slice(&1u64.to_le_bytes());
             let applied = node.propose(command).await?;
-            println!(
-                "entry {}: the counter is {}",
-                applied.index, applied.response?
-            );
+            println!("entry {}: the counter is {}", applied.index, applied.response?);
         }
         let read = node.read(|counter| counter.0).await?;
-        println!(
-            "a linearizable read says {read}; the journal is in {}",
-            folder.display()
-        );
+        println!("a linearizable read says {read}; the journal is in {}", folder.display());
         node.shutdown();
         life.await?;
         Ok(())

@@ -42,11 +42,7 @@ fn start_peer() -> std::io::Result<SocketAddr> {
 /// Context switches so far of each thread of this process, by name, without the peer's.
 fn switches() -> BTreeMap<String, u64> {
     let mut by_name = BTreeMap::new();
-    for task in fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
         let counts = status.lines().filter(|line| line.contains("ctxt_switches"));

@@ -78,8 +78,7 @@ pub enum Refused {
 }
 
 fn try_instead(hint: Option<NodeId>) -> String {
-    hint.map(|node| format!("; try node {node}"))
-        .unwrap_or_default()
+    hint.map(|node| format!("; try node {node}")).unwrap_or_default()
 }
 
 /// What became of a refused request.

@@ -28,9 +28,7 @@ async fn open(served: &Served, path: &str, first: &str) -> Client {
 
 /// Sends one more request on a stream.
 async fn say(client: &mut Client, text: &str) {
-    client
-        .send(&format!("{:x}\r\n{text}\r\n", text.len()))
-        .await;
+    client.send(&format!("{:x}\r\n{text}\r\n", text.len())).await;
 }
 
 /// Ends the request side of a stream.
@@ -41,10 +39,7 @@ async fn fall_silent(client: &mut Client) {
 fn revisions(line: &Value) -> Vec<String> {
     let events = line["result"]["events"].as_array().expect("events");
     let revision = |event: &Value| event["kv"]["mod_revision"].as_str().map(str::to_owned);
-    events
-        .iter()
-        .map(|event| revision(event).expect("a revision"))
-        .collect()
+    events.iter().map(|event| revision(event).expect("a revision")).collect()
 }
 
 #[test]
@@ -57,9 +52,7 @@ fn what_was_put_is_read_on_the_same_connection() {
         assert_eq!(answer.json()["header"]["member_id"], json!("1"));
         assert!(answer.head.contains("content-type: application/json"));
         for extra in ["", r#","serializable":true"#] {
-            let answer = client
-                .post(RANGE, &format!(r#"{{"key":"Zm9v"{extra}}}"#))
-                .await;
+            let answer = client.post(RANGE, &format!(r#"{{"key":"Zm9v"{extra}}}"#)).await;
             assert_eq!(answer.json()["kvs"][0]["value"], json!("YmFy"));
         }
     });
@@ -154,10 +147,7 @@ fn a_reader_beyond_history_is_told_where_history_begins() {
             put(served, &value).await;
         }
         let held = served.status().await["history_bytes"].as_u64();
-        assert!(
-            held < Some(5 << 20),
-            "48 MB were put, {held:?} bytes are held"
-        );
+        assert!(held < Some(5 << 20), "48 MB were put, {held:?} bytes are held");
         assert!(watch.line().await.is_some());
         let mut told = Vec::new();
         let end = loop {
@@ -167,29 +157,18 @@ fn a_reader_beyond_history_is_told_where_history_begins() {
             }
             told.extend(revisions(&line));
         };
-        let expected: Vec<_> = (2..2 + told.len())
-            .map(|revision| revision.to_string())
-            .collect();
+        let expected: Vec<_> = (2..2 + told.len()).map(|revision| revision.to_string()).collect();
         assert_eq!(told, expected, "nothing is skipped");
         assert!(told.len() < 200);
-        let compacted = end["result"]["compact_revision"]
-            .as_str()
-            .and_then(|r| r.parse().ok());
+        let compacted = end["result"]["compact_revision"].as_str().and_then(|r| r.parse().ok());
         assert!(compacted > Some(told.len() + 2), "{end}");
-        assert_eq!(
-            watch.line().await,
-            None,
-            "the stream ends with its last watch"
-        );
+        assert_eq!(watch.line().await, None, "the stream ends with its last watch");
     });
 }
 
 #[test]
 fn too_many_watches_on_a_connection_are_refused_on_the_stream() {
-    let limits = ApiLimits {
-        watches_max: 2,
-        ..ApiLimits::default()
-    };
+    let limits = ApiLimits { watches_max: 2, ..ApiLimits::default() };
     with_server(limits, async |served: &Served| {
         let create = r#"{"create_request":{"key":"YQ=="}}"#;
         let mut watch = open(served, WATCH, &create.repeat(3)).await;
@@ -228,10 +207,7 @@ fn a_lease_ends_with_its_keys_unless_it_is_kept_alive() {
         let before = served.node.status().last_index;
         let mut alive = open(served, "/v3/lease/keepalive", r#"{"ID":6}"#).await;
         let after = served.node.status().last_index;
-        assert_eq!(
-            before, after,
-            "a lease with its full time needs no entry to stay alive"
-        );
+        assert_eq!(before, after, "a lease with its full time needs no entry to stay alive");
         for _ in 0..4 {
             let line = alive.line().await.expect("a line");
             assert_eq!(line["result"]["TTL"], json!("10"));
@@ -239,30 +215,15 @@ fn a_lease_ends_with_its_keys_unless_it_is_kept_alive() {
             say(&mut alive, r#"{"ID":6}"#).await;
         }
         assert!(alive.line().await.is_some());
-        let gone = served
-            .post("/v3/lease/timetolive", r#"{"ID":5}"#)
-            .await
-            .json();
+        let gone = served.post("/v3/lease/timetolive", r#"{"ID":5}"#).await.json();
         assert_eq!(gone["TTL"], json!("-1"));
-        assert_eq!(
-            served.post(RANGE, r#"{"key":"YQ=="}"#).await.json()["count"],
-            Value::Null
-        );
-        assert_eq!(
-            served.post(RANGE, r#"{"key":"Yg=="}"#).await.json()["count"],
-            json!("1")
-        );
+        assert_eq!(served.post(RANGE, r#"{"key":"YQ=="}"#).await.json()["count"], Value::Null);
+        assert_eq!(served.post(RANGE, r#"{"key":"Yg=="}"#).await.json()["count"], json!("1"));
         served.pass(4).await;
-        let left = served
-            .post("/v3/lease/timetolive", r#"{"ID":6}"#)
-            .await
-            .json();
+        let left = served.post("/v3/lease/timetolive", r#"{"ID":6}"#).await.json();
         assert_eq!(left["TTL"], json!("6"));
         served.pass(7).await;
-        assert_eq!(
-            served.post(RANGE, r#"{"key":"Yg=="}"#).await.json()["count"],
-            Value::Null
-        );
+        assert_eq!(served.post(RANGE, r#"{"key":"Yg=="}"#).await.json()["count"], Value::Null);
         say(&mut alive, r#"{"ID":6}"#).await;
         let late = alive.line().await.expect("a line");
         assert_eq!(late["result"]["TTL"], Value::Null);
@@ -280,11 +241,7 @@ fn without_leases_and_clients_nothing_waits_for_time() {
         }
         drop(client);
         settle().await;
-        assert_eq!(
-            served.time.pending(),
-            before,
-            "a request leaves no timer behind"
-        );
+        assert_eq!(served.time.pending(), before, "a request leaves no timer behind");
     });
 }
 
@@ -311,10 +268,7 @@ fn probes_tell_how_the_node_is() {
         assert_eq!(version["etcdcluster"], json!("3.4.0"));
         let status = served.post("/v3/maintenance/status", "{}").await.json();
         assert_eq!(status["leader"], json!("1"));
-        let members = served
-            .post("/v3beta/cluster/member/list", "{}")
-            .await
-            .json();
+        let members = served.post("/v3beta/cluster/member/list", "{}").await.json();
         assert_eq!(
             members["members"][0]["clientURLs"][0],
             json!(format!("http://{}", served.address))
@@ -322,11 +276,7 @@ fn probes_tell_how_the_node_is() {
         put(served, "MQ==").await;
         let own = served.status().await;
         assert_eq!((&own["role"], &own["keys"]), (&json!("leader"), &json!(1)));
-        assert!(
-            own["threads"]
-                .as_array()
-                .is_some_and(|threads| !threads.is_empty())
-        );
+        assert!(own["threads"].as_array().is_some_and(|threads| !threads.is_empty()));
         let metrics = served.get("/metrics").await.body;
         for line in [
             "quorate_answers_total{endpoint=\"put\",code=\"0\"} 1",

@@ -29,9 +29,7 @@ fn clean(value: &mut Value) {
 fn settle(path: &str, value: &mut Value) {
     clean(value);
     if path.ends_with("/timetolive") && value["grantedTTL"] != Value::Null {
-        let ttl = value["TTL"]
-            .as_str()
-            .and_then(|ttl| ttl.parse::<i64>().ok());
+        let ttl = value["TTL"].as_str().and_then(|ttl| ttl.parse::<i64>().ok());
         assert!(ttl.is_some_and(|ttl| ttl > 0), "{value}");
         value["TTL"] = json!("some");
     }
@@ -65,18 +63,13 @@ async fn replay(served: &Served, record: &Value) -> (Value, Value) {
         assert!(ours["error"].as_str().is_some_and(|text| !text.is_empty()));
         let code_of_ours = if code.is_null() { code } else { &ours["code"] };
         let expected = json!({"status": record["status"], "code": code});
-        return (
-            json!({"status": answer.status, "code": code_of_ours}),
-            expected,
-        );
+        return (json!({"status": answer.status, "code": code_of_ours}), expected);
     }
     let mut ours = if answer.body.is_empty() {
         Value::Null
     } else if path.ends_with("/keepalive") {
         let lines = answer.body.lines();
-        lines
-            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-            .collect()
+        lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect()
     } else {
         answer.json()
     };

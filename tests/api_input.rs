@@ -25,37 +25,12 @@ const REQUESTS: &[(&str, &str, u16, &str)] = &[
     (PUT, r#"{"key":"Y!=="}"#, 400, "illegal base64 data"),
     (PUT, r#"{"key":"YQ="}"#, 400, "illegal base64 data"),
     (PUT, r#"{"key":7}"#, 400, "base64 string"),
-    (
-        PUT,
-        r#"{"key":"YQ==","key":"Yg=="}"#,
-        400,
-        "duplicate field",
-    ),
-    (
-        PUT,
-        r#"{"key":"YQ==","lease":"9223372036854775808"}"#,
-        400,
-        "too large",
-    ),
-    (
-        PUT,
-        r#"{"key":"YQ==","lease":9223372036854775808}"#,
-        400,
-        "above 2^63",
-    ),
+    (PUT, r#"{"key":"YQ==","key":"Yg=="}"#, 400, "duplicate field"),
+    (PUT, r#"{"key":"YQ==","lease":"9223372036854775808"}"#, 400, "too large"),
+    (PUT, r#"{"key":"YQ==","lease":9223372036854775808}"#, 400, "above 2^63"),
     (PUT, r#"{"key":"YQ==","lease":1.5}"#, 400, "64-bit integer"),
-    (
-        "/v3/kv/range",
-        r#"{"key":"YQ==","sort_order":"UP"}"#,
-        400,
-        "unknown value \"UP\"",
-    ),
-    (
-        "/v3/kv/range",
-        r#"{"key":"YQ==","sort_target":77}"#,
-        400,
-        "unknown value 77",
-    ),
+    ("/v3/kv/range", r#"{"key":"YQ==","sort_order":"UP"}"#, 400, "unknown value \"UP\""),
+    ("/v3/kv/range", r#"{"key":"YQ==","sort_target":77}"#, 400, "unknown value 77"),
     ("/v3/kv/txn", r#"{"success":[null]}"#, 400, "key not found"),
     (
         "/v3/kv/txn",
@@ -67,12 +42,7 @@ const REQUESTS: &[(&str, &str, u16, &str)] = &[
     ("/v3alpha/kv/put", GOOD, 404, "Not Found"),
     ("/livez", "", 405, "Method Not Allowed"),
     ("/v3/watch", "{]", 500, "key must be a string"),
-    (
-        "/v3/lease/keepalive",
-        r#"{"ID":"x"}"#,
-        500,
-        "not an integer",
-    ),
+    ("/v3/lease/keepalive", r#"{"ID":"x"}"#, 500, "not an integer"),
 ];
 
 #[test]
@@ -97,10 +67,7 @@ fn what_etcd_lets_pass_passes() {
         for (path, body) in [
             (PUT, r#"{"key":"YQ==","surprise":[{"a":null}]}"#),
             ("/v3/kv/range", r#"{"key":"YQ==","limit":-1}"#),
-            (
-                "/v3/kv/range",
-                r#"{"key":"YQ==","limit":"-9223372036854775808"}"#,
-            ),
+            ("/v3/kv/range", r#"{"key":"YQ==","limit":"-9223372036854775808"}"#),
             ("/v3/kv/range", r#"{"key":"YQ==","revision":-7}"#),
         ] {
             let answer = served.post(path, body).await;
@@ -150,11 +117,7 @@ fn a_body_above_the_limit_is_refused_before_it_is_read() {
         client.send(&head).await;
         let answer = client.answer().await;
         assert_eq!(answer.status, 413);
-        assert!(
-            answer.json()["error"]
-                .as_str()
-                .is_some_and(|e| e.contains("too large"))
-        );
+        assert!(answer.json()["error"].as_str().is_some_and(|e| e.contains("too large")));
         assert!(client.is_closed().await);
         is_well(served).await;
     });
@@ -162,10 +125,7 @@ fn a_body_above_the_limit_is_refused_before_it_is_read() {
 
 #[test]
 fn a_body_of_unknown_length_is_cut_at_the_limit() {
-    let limits = ApiLimits {
-        body_bytes_max: 100_000,
-        ..ApiLimits::default()
-    };
+    let limits = ApiLimits { body_bytes_max: 100_000, ..ApiLimits::default() };
     with_server(limits, async |served: &Served| {
         let mut client = served.connect().await;
         let head = format!("POST {PUT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -187,10 +147,7 @@ fn a_command_above_the_limit_is_refused_in_etcds_words() {
         let body = format!(r#"{{"key":"YQ==","value":"{value}"}}"#);
         let answer = served.post(PUT, &body).await;
         assert_eq!(answer.status, 400);
-        assert_eq!(
-            answer.json()["error"],
-            json!("etcdserver: request is too large")
-        );
+        assert_eq!(answer.json()["error"], json!("etcdserver: request is too large"));
         is_well(served).await;
     });
 }
@@ -228,9 +185,7 @@ fn a_client_that_does_not_read_its_answers_is_given_up() {
         assert_eq!(served.post(PUT, &big).await.status, 200);
         let mut greedy = served.connect().await;
         for _ in 0..64 {
-            greedy
-                .send(&post("/v3/kv/range", r#"{"key":"YQ=="}"#))
-                .await;
+            greedy.send(&post("/v3/kv/range", r#"{"key":"YQ=="}"#)).await;
         }
         settle().await;
         assert_eq!(served.status().await["connections"], json!(2));
@@ -242,10 +197,7 @@ fn a_client_that_does_not_read_its_answers_is_given_up() {
 
 #[test]
 fn one_connection_too_many_is_told_so() {
-    let limits = ApiLimits {
-        connections_max: 2,
-        ..ApiLimits::default()
-    };
+    let limits = ApiLimits { connections_max: 2, ..ApiLimits::default() };
     with_server(limits, async |served: &Served| {
         let mut first = served.connect().await;
         assert_eq!(first.post(PUT, GOOD).await.status, 200);
@@ -254,11 +206,7 @@ fn one_connection_too_many_is_told_so() {
         let mut third = served.connect().await;
         let answer = third.answer().await;
         assert_eq!(answer.status, 503);
-        assert!(
-            answer.json()["error"]
-                .as_str()
-                .is_some_and(|e| e.contains("connections"))
-        );
+        assert!(answer.json()["error"].as_str().is_some_and(|e| e.contains("connections")));
         drop(second);
         let free = async || served.connect().await.post(PUT, GOOD).await.status == 200;
         settle().await;
@@ -269,10 +217,7 @@ fn one_connection_too_many_is_told_so() {
 
 #[test]
 fn memory_for_large_bodies_is_limited() {
-    let limits = ApiLimits {
-        memory_bytes_max: 1 << 20,
-        ..ApiLimits::default()
-    };
+    let limits = ApiLimits { memory_bytes_max: 1 << 20, ..ApiLimits::default() };
     with_server(limits, async |served: &Served| {
         let value = "AAAA".repeat(400_000);
         let body = format!(r#"{{"key":"YQ==","value":"{value}"}}"#);

@@ -52,11 +52,7 @@ impl Node {
             .spawn()
             .expect("the program starts");
         let out = child.stdout.take().expect("it is piped");
-        let mut node = Self {
-            child,
-            out: BufReader::new(out),
-            urls: vec![],
-        };
+        let mut node = Self { child, out: BufReader::new(out), urls: vec![] };
         while node.urls.len() < urls {
             let mut line = String::new();
             let read = node.out.read_line(&mut line).expect("text");
@@ -70,16 +66,7 @@ impl Node {
 
     fn alone(data_dir: &Path) -> Self {
         let data_dir = data_dir.to_str().expect("a printable path");
-        Self::start(
-            &[
-                "serve",
-                "--listen-client",
-                "127.0.0.1:0",
-                "--data-dir",
-                data_dir,
-            ],
-            1,
-        )
+        Self::start(&["serve", "--listen-client", "127.0.0.1:0", "--data-dir", data_dir], 1)
     }
 
     fn errors(&mut self) -> String {
@@ -101,11 +88,7 @@ impl Node {
     /// Runs a client command against it and returns what was printed.
     fn client(&self, args: &[&str]) -> String {
         let endpoints = self.urls.join(",");
-        let args: Vec<_> = args
-            .iter()
-            .copied()
-            .chain(["--endpoints", &endpoints])
-            .collect();
+        let args: Vec<_> = args.iter().copied().chain(["--endpoints", &endpoints]).collect();
         ends(0, &args).0
     }
 }
@@ -131,19 +114,11 @@ fn unused() -> String {
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let (out, _) = ends(0, &["--help"]);
-    for word in [
-        "serve", "dev", "status", "put", "get", "del", "watch", "storm", "bench",
-    ] {
-        assert!(
-            out.lines().any(|line| line.trim_start().starts_with(word)),
-            "{word}: {out}"
-        );
+    for word in ["serve", "dev", "status", "put", "get", "del", "watch", "storm", "bench"] {
+        assert!(out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {out}");
     }
     for code in ["0  done", "1  ", "2  ", "3  ", "4  ", "5  ", "130  "] {
-        assert!(
-            out.lines().any(|line| line.trim_start().starts_with(code)),
-            "{code}: {out}"
-        );
+        assert!(out.lines().any(|line| line.trim_start().starts_with(code)), "{code}: {out}");
     }
 }
 
@@ -152,10 +127,7 @@ fn a_wrong_flag_is_named() {
     let (_, err) = ends(2, &["serve", "--date-dir", "x"]);
     assert!(err.contains("--date-dir"), "{err}");
     let (_, err) = ends(2, &["serve", "--node-id", "zero"]);
-    assert!(
-        err.contains("flag --node-id: node_id: `zero` is not a number"),
-        "{err}"
-    );
+    assert!(err.contains("flag --node-id: node_id: `zero` is not a number"), "{err}");
     let (_, err) = ends(2, &["bench", "--clients", "1001"]);
     assert!(err.contains("1001") && err.contains("--clients"), "{err}");
     let (_, err) = ends(2, &["get", "x", "--endpoints", "https://127.0.0.1"]);
@@ -172,10 +144,7 @@ fn a_wrong_file_is_named_with_its_line() {
     for (text, message) in [
         ("node_id = 1\nnodes = 3\n", ":2: `nodes` means nothing"),
         ("node_id = 1\n\nname = [", ":3: "),
-        (
-            "node_id = 2\ncluster = [\"1=a:1\"]",
-            ":1: node_id is 2, but the cluster (",
-        ),
+        ("node_id = 2\ncluster = [\"1=a:1\"]", ":1: node_id is 2, but the cluster ("),
     ] {
         std::fs::write(&path, text).expect("a writable directory");
         let (_, err) = ends(2, &["serve", "--config", path_text]);
@@ -208,15 +177,8 @@ fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
     }
     // What was printed is a file that means the same.
     std::fs::write(&path, &out).expect("written");
-    let (again, _) = ends(
-        0,
-        &[
-            "serve",
-            "--print-config",
-            "--config",
-            path.to_str().expect("text"),
-        ],
-    );
+    let (again, _) =
+        ends(0, &["serve", "--print-config", "--config", path.to_str().expect("text")]);
     let values = |text: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| line.split_once("  # "));
         lines.map(|(value, _)| value.to_owned()).collect()
@@ -231,48 +193,23 @@ fn a_port_in_use_is_named() {
     let directory = directory();
     let data = directory.path().join("data");
     let data = data.to_str().expect("a printable path");
-    let (_, err) = ends(
-        5,
-        &["serve", "--listen-client", &address, "--data-dir", data],
-    );
-    assert!(
-        err.contains(&address) && err.contains("--listen-client"),
-        "{err}"
-    );
+    let (_, err) = ends(5, &["serve", "--listen-client", &address, "--data-dir", data]);
+    assert!(err.contains(&address) && err.contains("--listen-client"), "{err}");
 }
 
 #[test]
 fn no_endpoint_answers() {
     let (first, second) = (unused(), unused());
     let both = format!("{first},http://{second}");
-    for command in [
-        &["get", "x"][..],
-        &["put", "x", "y"],
-        &["del", "x"],
-        &["watch", "x"],
-    ] {
+    for command in [&["get", "x"][..], &["put", "x", "y"], &["del", "x"], &["watch", "x"]] {
         let args = [command, &["--endpoints", &both]].concat();
         let (_, err) = ends(3, &args);
         assert!(err.contains(&first) && err.contains(&second), "{err}");
-        assert!(
-            err.contains("refused") && err.contains("Start a node"),
-            "{err}"
-        );
+        assert!(err.contains("refused") && err.contains("Start a node"), "{err}");
     }
     let (out, _) = ends(3, &["status", "--endpoints", &both]);
     assert!(out.contains(&second), "{out}");
-    ends(
-        3,
-        &[
-            "bench",
-            "--seconds",
-            "0.1",
-            "--warmup",
-            "0",
-            "--endpoints",
-            &first,
-        ],
-    );
+    ends(3, &["bench", "--seconds", "0.1", "--warmup", "0", "--endpoints", &first]);
 }
 
 #[test]
@@ -300,33 +237,18 @@ fn what_is_put_is_there_after_a_restart() {
     assert_eq!(node.client(&["put", "a/1", "one"]), "OK\n");
     assert_eq!(node.client(&["put", "a/2", "two"]), "OK\n");
     assert_eq!(node.client(&["put", "b", "three"]), "OK\n");
-    assert_eq!(
-        node.client(&["get", "a/", "--prefix"]),
-        "a/1\none\na/2\ntwo\n"
-    );
-    assert_eq!(
-        node.client(&["get", "", "--prefix", "--keys-only", "--limit", "2"]),
-        "a/1\na/2\n"
-    );
+    assert_eq!(node.client(&["get", "a/", "--prefix"]), "a/1\none\na/2\ntwo\n");
+    assert_eq!(node.client(&["get", "", "--prefix", "--keys-only", "--limit", "2"]), "a/1\na/2\n");
     assert_eq!(node.client(&["del", "a/", "--prefix"]), "2\n");
-    assert_eq!(
-        node.client(&["get", "a/1", "--rev", "2", "--value-only"]),
-        "one\n"
-    );
+    assert_eq!(node.client(&["get", "a/1", "--rev", "2", "--value-only"]), "one\n");
     assert_eq!(node.terminate(), Some(0));
 
     let node = Node::alone(directory.path());
     assert_eq!(node.client(&["get", "b", "--value-only"]), "three\n");
-    assert_eq!(
-        node.client(&["get", "b", "--stale", "--value-only"]),
-        "three\n"
-    );
+    assert_eq!(node.client(&["get", "b", "--stale", "--value-only"]), "three\n");
     let (_, err) = ends(1, &["get", "a/1", "--endpoints", &node.urls[0]]);
     assert!(err.contains("no key `a/1`"), "{err}");
-    let (_, err) = ends(
-        1,
-        &["get", "b", "--rev", "99", "--endpoints", &node.urls[0]],
-    );
+    let (_, err) = ends(1, &["get", "b", "--rev", "99", "--endpoints", &node.urls[0]]);
     assert!(err.contains("future revision"), "{err}");
     assert_eq!(node.terminate(), Some(0));
 }
@@ -365,10 +287,7 @@ fn a_watch_goes_on_where_a_restarted_node_continues() {
     assert_eq!([next(), next(), next()], ["DELETE", "w", ""]);
     assert_eq!(node.terminate(), Some(0));
     let data = directory.path().to_str().expect("a printable path");
-    let node = Node::start(
-        &["serve", "--listen-client", &address, "--data-dir", data],
-        1,
-    );
+    let node = Node::start(&["serve", "--listen-client", &address, "--data-dir", data], 1);
     node.client(&["put", "w", "2"]);
     assert_eq!([next(), next(), next()], ["PUT", "w", "2"]);
     watch.kill().expect("it runs");
@@ -380,37 +299,16 @@ fn one_directory_is_for_one_process() {
     let directory = directory();
     let node = Node::alone(directory.path());
     let data = directory.path().to_str().expect("a printable path");
-    let args = [
-        "serve",
-        "--listen-client",
-        "127.0.0.1:0",
-        "--data-dir",
-        data,
-    ];
+    let args = ["serve", "--listen-client", "127.0.0.1:0", "--data-dir", data];
     let (_, err) = ends(4, &args);
-    assert!(
-        err.contains(data) && err.contains(&node.child.id().to_string()),
-        "{err}"
-    );
+    assert!(err.contains(data) && err.contains(&node.child.id().to_string()), "{err}");
     drop(node);
     let (_, err) = ends(4, &[&args[..], &["--node-id", "2"]].concat());
-    assert!(
-        err.contains('1') && err.contains('2'),
-        "another node's: {err}"
-    );
+    assert!(err.contains('1') && err.contains('2'), "another node's: {err}");
     std::fs::write(directory.path().join("file"), "").expect("written");
     let file = directory.path().join("file");
     let file = file.to_str().expect("a printable path");
-    let (_, err) = ends(
-        4,
-        &[
-            "serve",
-            "--listen-client",
-            "127.0.0.1:0",
-            "--data-dir",
-            file,
-        ],
-    );
+    let (_, err) = ends(4, &["serve", "--listen-client", "127.0.0.1:0", "--data-dir", file]);
     assert!(err.contains(file), "{err}");
 }
 
@@ -430,11 +328,7 @@ fn dev_is_a_cluster_in_one_process() {
         .iter()
         .map(|node| node["status"]["role"].as_str().expect("a role"))
         .collect();
-    assert_eq!(
-        roles.iter().filter(|role| **role == "leader").count(),
-        1,
-        "{roles:?}"
-    );
+    assert_eq!(roles.iter().filter(|role| **role == "leader").count(), 1, "{roles:?}");
     assert_eq!(cluster.terminate(), Some(0));
 }
 
@@ -443,10 +337,7 @@ fn a_storm_is_the_same_each_time() {
     let args = ["storm", "7", "--seeds", "2", "--seconds", "5"];
     let (first, _) = ends(0, &args);
     assert_eq!(first.lines().count(), 2, "{first}");
-    assert!(
-        first.starts_with("seed 7 ") && first.contains("\nseed 8 "),
-        "{first}"
-    );
+    assert!(first.starts_with("seed 7 ") && first.contains("\nseed 8 "), "{first}");
     let (second, _) = ends(0, &args);
     assert_eq!(first, second);
     let (trace, _) = ends(0, &["storm", "7", "--seconds", "5", "--trace"]);
@@ -458,13 +349,7 @@ fn a_storm_is_the_same_each_time() {
 fn the_cluster_keeps_as_much_history_as_it_was_told() {
     let directory = directory();
     let data = directory.path().to_str().expect("a printable path");
-    let args = [
-        "serve",
-        "--listen-client",
-        "127.0.0.1:0",
-        "--data-dir",
-        data,
-    ];
+    let args = ["serve", "--listen-client", "127.0.0.1:0", "--data-dir", data];
     let node = Node::start(&[&args[..], &["--history-revisions", "3"]].concat(), 1);
     let first = ["get", "k", "--rev", "2", "--endpoints", &node.urls[0]];
     // The default keeps 100,000; the limit is agreed on soon after the start.
@@ -488,45 +373,21 @@ fn damage_is_refused_with_its_place() {
         .find(|path| path.extension().is_some_and(|extension| extension == "log"))
         .expect("a segment");
     let mut bytes = std::fs::read(&segment).expect("a readable segment");
-    let at = bytes
-        .windows(9)
-        .position(|bytes| bytes == b"xxxxxxxxx")
-        .expect("the value");
+    let at = bytes.windows(9).position(|bytes| bytes == b"xxxxxxxxx").expect("the value");
     bytes[at] ^= 1;
     std::fs::write(&segment, &bytes).expect("a writable segment");
     let data = directory.path().to_str().expect("a printable path");
-    let (_, err) = ends(
-        4,
-        &[
-            "serve",
-            "--listen-client",
-            "127.0.0.1:0",
-            "--data-dir",
-            data,
-        ],
-    );
-    let name = segment
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a printable name");
-    assert!(
-        err.contains(data) && err.contains(name) && err.contains("at byte"),
-        "{err}"
-    );
-    assert_eq!(
-        std::fs::read(&segment).expect("still there"),
-        bytes,
-        "nothing was changed"
-    );
+    let (_, err) = ends(4, &["serve", "--listen-client", "127.0.0.1:0", "--data-dir", data]);
+    let name = segment.file_name().and_then(|name| name.to_str()).expect("a printable name");
+    assert!(err.contains(data) && err.contains(name) && err.contains("at byte"), "{err}");
+    assert_eq!(std::fs::read(&segment).expect("still there"), bytes, "nothing was changed");
 }
 
 #[test]
 fn without_a_command_it_is_a_durable_node_and_says_how_to_try_it() {
     let directory = directory();
     let mut command = program(&[]);
-    command
-        .current_dir(directory.path())
-        .env("QUORATE_LISTEN_CLIENT", "127.0.0.1:0");
+    command.current_dir(directory.path()).env("QUORATE_LISTEN_CLIENT", "127.0.0.1:0");
     let mut node = Node::spawn(command, 1);
     let mut told = String::new();
     while !told.contains("curl") {

@@ -60,10 +60,7 @@ fn connection(stream: TcpStream, count: &AtomicU64, answer: Answer) -> Option<()
             std::thread::park();
             return None;
         };
-        let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
-            text.len()
-        );
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", text.len());
         writer.write_all(format!("{head}{text}").as_bytes()).ok()?;
     }
 }
@@ -95,11 +92,7 @@ fn every_answer_is_counted_once() {
     assert_eq!(report["operations"], 1000);
     assert_eq!(report["latency_us"]["put"]["count"], 1000);
     assert_eq!(report["errors"], 0);
-    assert_eq!(
-        count.load(Ordering::SeqCst),
-        1008,
-        "and each client waits for one more"
-    );
+    assert_eq!(count.load(Ordering::SeqCst), 1008, "and each client waits for one more");
     assert_eq!(report["generator"]["pid"], Value::Null);
 }
 
@@ -128,17 +121,7 @@ fn gets_are_filled_first_and_an_absent_key_is_an_error() {
         "/v3/kv/range" if number <= 90 => Some((200, "{}".into())),
         _ => None,
     });
-    let args = [
-        "--op",
-        "get",
-        "--keys",
-        "50",
-        "--clients",
-        "4",
-        "--seconds",
-        "1",
-        "--json",
-    ];
+    let args = ["--op", "get", "--keys", "50", "--clients", "4", "--seconds", "1", "--json"];
     let output = bench(&url, &args);
     assert!(output.status.success());
     let report = report(&output);
@@ -151,31 +134,15 @@ fn gets_are_filled_first_and_an_absent_key_is_an_error() {
 fn a_process_is_measured_beside_the_generator() {
     let (url, _) = server(|_, _| Some((200, "{}".into())));
     let own = std::process::id().to_string();
-    let args = [
-        "--clients",
-        "2",
-        "--seconds",
-        "0.5",
-        "--pids",
-        &own,
-        "--json",
-    ];
+    let args = ["--clients", "2", "--seconds", "0.5", "--pids", &own, "--json"];
     let output = report(&bench(&url, &args));
     let server = &output["servers"][0];
     assert_eq!(server["pid"].as_u64(), Some(u64::from(std::process::id())));
-    assert!(
-        server["context_switches_per_operation"]
-            .as_f64()
-            .expect("a number")
-            > 0.0
-    );
+    assert!(server["context_switches_per_operation"].as_f64().expect("a number") > 0.0);
     assert!(server["peak_bytes"].as_u64() >= server["resident_bytes"].as_u64());
     let table = bench(&url, &args[..args.len() - 1]);
     let table = String::from_utf8(table.stdout).expect("text");
-    assert!(
-        table.contains("cpu s/100k") && table.contains(&format!("pid {own}")),
-        "{table}"
-    );
+    assert!(table.contains("cpu s/100k") && table.contains(&format!("pid {own}")), "{table}");
     let nobody = bench(&url, &["--pids", "4294967295"]);
     assert_eq!(nobody.status.code(), Some(1));
 }

@@ -60,15 +60,9 @@ fn restart(rig: &Rig, promised: &mut Promised) -> Life {
 /// Checks that every promise is kept; what was found is promised from now on.
 fn check(life: &Life, promised: &mut Promised) {
     life.check(promised.acked, promised.submitted);
-    assert!(
-        life.journal.oldest().0 <= promised.released.max(1),
-        "{promised:?}"
-    );
+    assert!(life.journal.oldest().0 <= promised.released.max(1), "{promised:?}");
     let snapshot = life.snapshot_meta();
-    assert!(
-        snapshot == promised.snapshot || snapshot == promised.begun,
-        "{promised:?}"
-    );
+    assert!(snapshot == promised.snapshot || snapshot == promised.begun, "{promised:?}");
     promised.acked = life.journal.synced().0;
     promised.submitted = promised.acked;
     promised.snapshot = snapshot;

@@ -27,9 +27,8 @@ struct Cluster<'a> {
 }
 
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
     listeners.iter().map(port).collect()
 }
@@ -38,32 +37,20 @@ impl<'a> Cluster<'a> {
     fn start(folder: &'a Path) -> Self {
         let ports = free_ports(6);
         let (clients, peers) = (ports[..3].to_vec(), ports[3..].to_vec());
-        let mut cluster = Self {
-            folder,
-            clients,
-            peers,
-            nodes: BTreeMap::new(),
-        };
+        let mut cluster = Self { folder, clients, peers, nodes: BTreeMap::new() };
         (0..3).for_each(|node| cluster.launch(node));
         cluster
     }
 
     fn launch(&mut self, node: usize) {
-        let members: Vec<_> = self
-            .peers
-            .iter()
-            .zip(1..)
-            .map(|(port, id)| format!("{id}=127.0.0.1:{port}"))
-            .collect();
+        let members: Vec<_> =
+            self.peers.iter().zip(1..).map(|(port, id)| format!("{id}=127.0.0.1:{port}")).collect();
         let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .arg("serve")
             .args(["--node-id", &(node + 1).to_string()])
             .args(["--cluster", &members.join(",")])
             .args(["--listen-peer", &format!("127.0.0.1:{}", self.peers[node])])
-            .args([
-                "--listen-client",
-                &format!("127.0.0.1:{}", self.clients[node]),
-            ])
+            .args(["--listen-client", &format!("127.0.0.1:{}", self.clients[node])])
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{node}")))
             .stdout(Stdio::null())
@@ -91,11 +78,8 @@ impl<'a> Cluster<'a> {
 
     /// Writes at the first node that takes it; true if it was acknowledged.
     fn put(&self, key: &str, value: &str) -> bool {
-        let body = format!(
-            r#"{{"key":"{}","value":"{}"}}"#,
-            BASE64.encode(key),
-            BASE64.encode(value)
-        );
+        let body =
+            format!(r#"{{"key":"{}","value":"{}"}}"#, BASE64.encode(key), BASE64.encode(value));
         let mut nodes = self.nodes.keys();
         nodes.any(|&node| request(self.clients[node], "POST", "/v3/kv/put", &body).is_ok())
     }
@@ -105,15 +89,11 @@ impl<'a> Cluster<'a> {
         let everything = r#"{"key":"AA==","range_end":"AA=="}"#;
         let answer = request(self.clients[node], "POST", "/v3/kv/range", everything)?;
         let text = |value: &Value| {
-            let bytes = BASE64
-                .decode(value.as_str().unwrap_or_default())
-                .expect("base64");
+            let bytes = BASE64.decode(value.as_str().unwrap_or_default()).expect("base64");
             String::from_utf8(bytes).expect("what was written")
         };
         let pairs = answer["kvs"].as_array().into_iter().flatten();
-        Ok(pairs
-            .map(|pair| (text(&pair["key"]), text(&pair["value"])))
-            .collect())
+        Ok(pairs.map(|pair| (text(&pair["key"]), text(&pair["value"]))).collect())
     }
 }
 
@@ -147,9 +127,7 @@ fn request(port: u16, method: &str, path: &str, body: &str) -> Result<Value, Str
          Content-Length: {}\r\n\r\n",
         body.len()
     );
-    stream
-        .write_all(format!("{head}{body}").as_bytes())
-        .map_err(text)?;
+    stream.write_all(format!("{head}{body}").as_bytes()).map_err(text)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(text)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
@@ -186,11 +164,7 @@ fn killing_the_leader_again_and_again_loses_nothing_that_was_acknowledged() {
         });
         cluster.launch(leader);
     }
-    assert!(
-        acknowledged.len() >= 150,
-        "only {} writes were taken",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() >= 150, "only {} writes were taken", acknowledged.len());
     for node in 0..3 {
         let found = until("a read", || cluster.all(node).ok());
         for (key, value) in &acknowledged {
@@ -211,10 +185,7 @@ fn power_lost_everywhere_at_once_loses_nothing_that_was_acknowledged() {
         (0..3).for_each(|node| cluster.launch(node));
         let found = until("a read", || cluster.all(round % 3).ok());
         for earlier in 0..=round {
-            assert_eq!(
-                found.get(&format!("round-{earlier}")).map(String::as_str),
-                Some("kept")
-            );
+            assert_eq!(found.get(&format!("round-{earlier}")).map(String::as_str), Some("kept"));
         }
     }
 }
@@ -227,9 +198,7 @@ fn a_termination_signal_ends_every_node_in_good_order() {
     for (_, mut child) in std::mem::take(&mut cluster.nodes) {
         let killed = Command::new("kill").arg(child.id().to_string()).status();
         assert!(killed.expect("the command kill exists").success());
-        let code = until("the end of a node", || {
-            child.try_wait().expect("a child of ours")
-        });
+        let code = until("the end of a node", || child.try_wait().expect("a child of ours"));
         assert_eq!(code.code(), Some(0));
     }
 }

@@ -57,11 +57,7 @@ fn more_than_the_sockets_hold_goes_both_ways_at_once() {
         };
         zip(writing, reader.read_to_end(&mut came)).await.1.unwrap();
         assert!(came == sent);
-        assert_eq!(
-            one.read(&mut [0; 8]).await.unwrap(),
-            0,
-            "the end stays the end"
-        );
+        assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0, "the end stays the end");
         echo.await;
     });
 }
@@ -226,10 +222,7 @@ fn a_busy_task_starves_neither_sockets_nor_timers() {
 #[cfg(target_os = "linux")]
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("voluntary"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary")).unwrap();
     line.split_whitespace().last().unwrap().parse().unwrap()
 }
 
@@ -249,10 +242,7 @@ fn the_loop_sleeps_when_nothing_is_runnable() {
     });
     assert!(polls.get() <= 4, "{} polls in an idle nap", polls.get());
     let sleeps = sleeps() - before;
-    assert!(
-        (2..=6).contains(&sleeps),
-        "slept {sleeps} times for two timers"
-    );
+    assert!((2..=6).contains(&sleeps), "slept {sleeps} times for two timers");
 }
 
 #[test]
@@ -272,9 +262,7 @@ fn sockets_outlive_one_loop_and_wakers_outlive_all() {
 #[cfg(target_os = "linux")]
 fn a_loop_inside_a_loop_is_a_mistake() {
     let executor = LocalExecutor::new();
-    block_on(&executor, async {
-        block_on(&LocalExecutor::new(), async {})
-    });
+    block_on(&executor, async { block_on(&LocalExecutor::new(), async {}) });
 }
 
 #[test]

@@ -21,11 +21,7 @@ fn scenarios_happen_as_written() {
     let mut wrong = vec![];
     for file in files {
         let text = fs::read_to_string(&file).expect("a readable scenario");
-        let name = file
-            .file_name()
-            .expect("a file")
-            .to_string_lossy()
-            .into_owned();
+        let name = file.file_name().expect("a file").to_string_lossy().into_owned();
         let separator = format!("{LINE}\n");
         let (commands, expected) = text.split_once(&separator).unwrap_or((&text, ""));
         match run(commands) {

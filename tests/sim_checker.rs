@@ -11,56 +11,24 @@ const N3: NodeId = NodeId(3);
 
 fn start(checker: &mut Checker, node: NodeId, term: u64, durable: u64) {
     let (snapshot, durable) = (Index::ZERO, Index(durable));
-    checker.event(
-        node,
-        Event::Started {
-            term: Term(term),
-            vote: None,
-            snapshot,
-            durable,
-        },
-    );
+    checker.event(node, Event::Started { term: Term(term), vote: None, snapshot, durable });
 }
 
 fn append(checker: &mut Checker, node: NodeId, index: u64, term: u64, digest: u32) {
-    checker.event(
-        node,
-        Event::Appended {
-            index: Index(index),
-            term: Term(term),
-            digest,
-        },
-    );
+    checker.event(node, Event::Appended { index: Index(index), term: Term(term), digest });
 }
 
 fn synced(checker: &mut Checker, node: NodeId, index: u64) {
-    checker.event(
-        node,
-        Event::Synced {
-            index: Index(index),
-        },
-    );
+    checker.event(node, Event::Synced { index: Index(index) });
 }
 
 fn lead(checker: &mut Checker, node: NodeId, term: u64) {
     let (role, term) = (Role::Leader, Term(term));
-    checker.event(
-        node,
-        Event::Entered {
-            role,
-            term,
-            leader: Some(node),
-        },
-    );
+    checker.event(node, Event::Entered { role, term, leader: Some(node) });
 }
 
 fn commit(checker: &mut Checker, node: NodeId, index: u64) {
-    checker.event(
-        node,
-        Event::Committed {
-            index: Index(index),
-        },
-    );
+    checker.event(node, Event::Committed { index: Index(index) });
 }
 
 fn broken(checker: &Checker) -> Option<&'static str> {
@@ -70,9 +38,7 @@ fn broken(checker: &Checker) -> Option<&'static str> {
 /// n1 led term 1; its two entries are durable on n1 and n2, and decided by n1.
 fn cluster() -> Checker {
     let mut checker = Checker::new(3);
-    [N1, N2, N3]
-        .into_iter()
-        .for_each(|node| start(&mut checker, node, 0, 0));
+    [N1, N2, N3].into_iter().for_each(|node| start(&mut checker, node, 0, 0));
     lead(&mut checker, N1, 1);
     for node in [N1, N2] {
         append(&mut checker, node, 1, 1, 11);
@@ -126,11 +92,7 @@ fn a_decided_entry_that_changes_is_found() {
     assert_eq!(broken(&checker), Some("I4"), "decided otherwise");
     let mut checker = cluster();
     checker.event(N2, Event::Truncated { from: Index(2) });
-    assert_eq!(
-        broken(&checker),
-        Some("I4"),
-        "removed by one who does not know"
-    );
+    assert_eq!(broken(&checker), Some("I4"), "removed by one who does not know");
     let mut checker = cluster();
     commit(&mut checker, N2, 3);
     assert_eq!(broken(&checker), Some("I4"), "beyond its log");
@@ -197,30 +159,14 @@ fn a_truncated_suffix_that_comes_back_is_found() {
 #[test]
 fn a_vote_that_changes_is_found_also_across_a_restart() {
     let mut checker = cluster();
-    checker.event(
-        N2,
-        Event::Promised {
-            term: Term(2),
-            vote: Some(N1),
-        },
-    );
-    checker.event(
-        N2,
-        Event::Promised {
-            term: Term(2),
-            vote: Some(N3),
-        },
-    );
+    checker.event(N2, Event::Promised { term: Term(2), vote: Some(N1) });
+    checker.event(N2, Event::Promised { term: Term(2), vote: Some(N3) });
     assert_eq!(broken(&checker), Some("I6"));
     let mut checker = cluster();
     checker.said(N3, Promise::Vote(Term(2), N1));
     checker.crashed(N3);
     start(&mut checker, N3, 2, 0);
-    assert_eq!(
-        broken(&checker),
-        Some("I6"),
-        "the vote was spoken, but not durable"
-    );
+    assert_eq!(broken(&checker), Some("I6"), "the vote was spoken, but not durable");
     let mut checker = cluster();
     checker.said(N3, Promise::Term(Term(2)));
     checker.crashed(N3);
@@ -240,11 +186,7 @@ fn an_acknowledgement_of_what_is_not_durable_is_found() {
 
 #[test]
 fn states_that_differ_are_found() {
-    let entry = |payload| Committed {
-        index: 1,
-        epoch: 1,
-        payload,
-    };
+    let entry = |payload| Committed { index: 1, epoch: 1, payload };
     let mut checker = cluster();
     checker.applied(N1, entry(b"a"), 7);
     checker.applied(N2, entry(b"a"), 7);
@@ -263,21 +205,11 @@ fn states_that_differ_are_found() {
 
 #[test]
 fn a_restored_state_is_compared_with_what_others_had() {
-    let entry = Committed {
-        index: 1,
-        epoch: 1,
-        payload: b"a",
-    };
+    let entry = Committed { index: 1, epoch: 1, payload: b"a" };
     for (digest, expected) in [(7, None), (8, Some("I11"))] {
         let mut checker = cluster();
         checker.applied(N1, entry, 7);
-        checker.event(
-            N3,
-            Event::Installed {
-                index: Index(2),
-                term: Term(1),
-            },
-        );
+        checker.event(N3, Event::Installed { index: Index(2), term: Term(1) });
         checker.restored(N3, digest);
         assert_eq!(broken(&checker), expected);
     }

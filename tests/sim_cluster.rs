@@ -20,9 +20,7 @@ fn led(seed: u64) -> (Cluster<Ledger>, NodeId) {
 fn write(cluster: &Cluster<Ledger>, node: NodeId, seq: u32) -> bool {
     let node = cluster.node(node).expect("it is up");
     let command = Write { client: 1, seq }.command(0);
-    cluster
-        .run(async move { node.propose(command).await.is_ok() })
-        .unwrap_or(false)
+    cluster.run(async move { node.propose(command).await.is_ok() }).unwrap_or(false)
 }
 
 #[test]
@@ -47,10 +45,7 @@ fn a_node_ends_in_order_when_asked() {
         cluster.disk(leader).power_cut();
         cluster.start(leader).expect("a healthy disk");
         let node = cluster.node(leader).expect("it is up");
-        assert!(
-            node.status().last_index.0 >= 2,
-            "what was submitted is synced"
-        );
+        assert!(node.status().last_index.0 >= 2, "what was submitted is synced");
         assert_eq!(cluster.world().violation(), None);
     }
 }
@@ -92,10 +87,7 @@ fn a_wiped_follower_gets_everything_again() {
 fn one_way_cuts_end_in_one_leader_that_serves() {
     for from in 1..=5 {
         for to in (1..=5).filter(|&to| to != from) {
-            let setup = Setup {
-                nodes: 5,
-                ..Setup::default()
-            };
+            let setup = Setup { nodes: 5, ..Setup::default() };
             let mut cluster = Cluster::new(from * 10 + to, setup, Ledger::default);
             cluster.cut(&[NodeId(from)], &[NodeId(to)]);
             cluster.start_all();
@@ -106,11 +98,7 @@ fn one_way_cuts_end_in_one_leader_that_serves() {
             cluster.world().run_for(SPAN * 4);
             let after = cluster.leader().expect("still");
             let later = cluster.node(after).expect("it is up").status().term;
-            assert_eq!(
-                (after, later),
-                (leader, term),
-                "{from} > {to} disturbs nobody"
-            );
+            assert_eq!((after, later), (leader, term), "{from} > {to} disturbs nobody");
             assert_eq!(cluster.world().violation(), None);
         }
     }
@@ -120,19 +108,11 @@ fn one_way_cuts_end_in_one_leader_that_serves() {
 #[test]
 fn damaged_frames_stop_nobody() {
     let (cluster, leader) = led(5);
-    let foul = Weather {
-        corrupt: 1000,
-        deliver_corrupt: false,
-        ..Weather::CALM
-    };
+    let foul = Weather { corrupt: 1000, deliver_corrupt: false, ..Weather::CALM };
     cluster.world().network(|network| network.set_weather(foul));
     assert_eq!(cluster.world().run_for(SPAN), Stopped::Elapsed);
     assert_eq!(cluster.leader(), None);
-    cluster
-        .world()
-        .network(|network| network.set_weather(Weather::CALM));
-    let next = cluster
-        .run_until_led(SPAN)
-        .expect("three nodes elect again");
+    cluster.world().network(|network| network.set_weather(Weather::CALM));
+    let next = cluster.run_until_led(SPAN).expect("three nodes elect again");
     assert!(write(&cluster, next, 1), "after {leader:?}");
 }

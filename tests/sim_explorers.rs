@@ -46,9 +46,7 @@ fn cut(cluster: &mut Cluster<Ledger>, node: NodeId) {
 /// The node that leads in the story when nobody interferes, and one that does not.
 fn leader_and_follower() -> [NodeId; 2] {
     let mut found = None;
-    tell("nobody dies", 0, |cluster| {
-        found = cluster.run_until_led(Duration::from_secs(5))
-    });
+    tell("nobody dies", 0, |cluster| found = cluster.run_until_led(Duration::from_secs(5)));
     let leader = found.expect("three nodes elect");
     [leader, NodeId(leader.0 % 3 + 1)]
 }
@@ -65,14 +63,8 @@ fn a_power_cut_at_any_poll_loses_nothing() {
         for moment in 1..=polls.min(600) {
             tell("power cut at poll", moment, |cluster| {
                 let until = cluster.world().now() + Duration::from_secs(1);
-                cluster
-                    .world()
-                    .run_until(until, || cluster.polls(node) >= moment);
-                let death = if moment % 4 == 0 {
-                    Death::Kill
-                } else {
-                    Death::PowerCut
-                };
+                cluster.world().run_until(until, || cluster.polls(node) >= moment);
+                let death = if moment % 4 == 0 { Death::Kill } else { Death::PowerCut };
                 cluster.crash(node, death);
                 wait(cluster, 20);
             });

@@ -19,10 +19,7 @@ fn storms(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Report> {
 }
 
 fn of_nodes(nodes: u64) -> Options {
-    Options {
-        nodes,
-        ..Options::default()
-    }
+    Options { nodes, ..Options::default() }
 }
 
 fn sum(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
@@ -42,12 +39,7 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.sights.snapshots) > storms);
     assert!(sum(reports, |r| r.sights.installs) > 0);
     for fault in Fault::ALL {
-        assert!(
-            reports
-                .iter()
-                .any(|report| report.faults.contains_key(&fault)),
-            "{fault:?}"
-        );
+        assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }
 }
 
@@ -87,31 +79,13 @@ fn each_kind_of_trouble_alone_is_survived() {
 #[test]
 fn the_order_of_production_is_one_of_the_legal_ones() {
     let order = Order::Fifo;
-    must_have_hurt(&storms(
-        1..21,
-        &Options {
-            order,
-            ..of_nodes(3)
-        },
-    ));
+    must_have_hurt(&storms(1..21, &Options { order, ..of_nodes(3) }));
 }
 
 #[test]
 fn one_node_alone_survives() {
-    let faults = vec![
-        Fault::Crash,
-        Fault::Stall,
-        Fault::Full,
-        Fault::DiskError,
-        Fault::Pause,
-    ];
-    let reports = storms(
-        1..21,
-        &Options {
-            faults,
-            ..of_nodes(1)
-        },
-    );
+    let faults = vec![Fault::Crash, Fault::Stall, Fault::Full, Fault::DiskError, Fault::Pause];
+    let reports = storms(1..21, &Options { faults, ..of_nodes(1) });
     assert!(sum(&reports, |report| report.tally.acknowledged) > 2_000);
 }
 
@@ -132,17 +106,8 @@ fn a_hundred_seeds_give_the_same_trace_twice() {
 
 #[test]
 fn calm_is_quick_and_loses_nothing() {
-    for report in storms(
-        1..6,
-        &Options {
-            faults: vec![],
-            ..of_nodes(3)
-        },
-    ) {
-        assert_eq!(
-            report.sights.leaders, 1,
-            "nobody has a reason to stand for election"
-        );
+    for report in storms(1..6, &Options { faults: vec![], ..of_nodes(3) }) {
+        assert_eq!(report.sights.leaders, 1, "nobody has a reason to stand for election");
         // A client in a hurry does not wait for the first leader.
         assert!(report.tally.unknown <= 8, "{report}");
         assert!(report.tally.reads_refused <= 8, "{report}");

@@ -121,22 +121,13 @@ impl World {
         let running = self.spawner.spawn(async move {
             tcp::run(transport).await;
         });
-        Node {
-            net,
-            meter,
-            address,
-            bell,
-            running,
-        }
+        Node { net, meter, address, bell, running }
     }
 
     /// Two nodes that know each other.
     fn pair(&self) -> (Node, Node) {
         let ((one, at_one), (two, at_two)) = (listener(), listener());
-        (
-            self.start(1, one, &[(2, at_two)]),
-            self.start(2, two, &[(1, at_one)]),
-        )
+        (self.start(1, one, &[(2, at_two)]), self.start(2, two, &[(1, at_one)]))
     }
 
     /// Waits until the counters of `meter` say so.
@@ -152,10 +143,7 @@ impl World {
 
     async fn connected(&self, node: &Node) {
         self.until(&node.meter, |stats| {
-            stats
-                .links
-                .values()
-                .any(|link| link.outgoing && link.incoming)
+            stats.links.values().any(|link| link.outgoing && link.incoming)
         })
         .await;
     }
@@ -185,10 +173,7 @@ fn frames_of_all_sizes_arrive_in_order_both_ways() {
         }
         for (number, &len) in sizes.iter().enumerate() {
             assert!(two.receive().await == frame(number, len), "frame {number}");
-            assert!(
-                one.receive().await == frame(number, len + 1),
-                "frame {number}"
-            );
+            assert!(one.receive().await == frame(number, len + 1), "frame {number}");
         }
     });
 }
@@ -232,11 +217,7 @@ fn a_peer_that_comes_back_is_dialled_again_and_stale_frames_are_gone() {
         let two = world.start(2, again, &[(1, at_first)]);
         world.connected(&one).await;
         one.net.send(NodeId(2), frame(2, 8));
-        assert_eq!(
-            two.receive().await,
-            frame(2, 8),
-            "the stale frame came first"
-        );
+        assert_eq!(two.receive().await, frame(2, 8), "the stale frame came first");
         assert_eq!(one.meter.stats().dialled, 2);
     });
 }
@@ -244,14 +225,9 @@ fn a_peer_that_comes_back_is_dialled_again_and_stale_frames_are_gone() {
 /// What the log of node 1 would say about its only peer.
 async fn trouble_of(world: &World, node: &Node) -> String {
     let stats = world
-        .until(&node.meter, |stats| {
-            stats.links.values().any(|link| link.trouble.is_some())
-        })
+        .until(&node.meter, |stats| stats.links.values().any(|link| link.trouble.is_some()))
         .await;
-    let link = stats
-        .links
-        .into_values()
-        .find(|link| link.trouble.is_some());
+    let link = stats.links.into_values().find(|link| link.trouble.is_some());
     link.and_then(|link| link.trouble).unwrap()
 }
 
@@ -262,15 +238,8 @@ fn a_peer_of_another_cluster_is_refused_in_words() {
         let one = world.start(1, first, &[(2, at_second)]);
         let two = world.start_in(ClusterId(7), 2, second, &[(1, at_first)]);
         let said = trouble_of(&world, &one).await;
-        assert!(
-            said.contains("another cluster") && said.contains("check"),
-            "{said}"
-        );
-        world
-            .until(&two.meter, |stats| {
-                stats.rejects.contains_key(&Cause::Cluster)
-            })
-            .await;
+        assert!(said.contains("another cluster") && said.contains("check"), "{said}");
+        world.until(&two.meter, |stats| stats.rejects.contains_key(&Cause::Cluster)).await;
         assert!(!one.meter.can_send_to(NodeId(2)));
     });
 }
@@ -284,20 +253,12 @@ fn a_wrong_address_an_unknown_node_and_a_twin_are_refused_in_words() {
         assert!(said.contains("own id"), "{said}");
         let lost = world.start(1, first, &[(3, at_second)]);
         let said = trouble_of(&world, &lost).await;
-        assert!(
-            said.contains("another node lives at that address"),
-            "{said}"
-        );
+        assert!(said.contains("another node lives at that address"), "{said}");
         let unknown = world.start(9, listener().0, &[(2, at_second)]);
         let said = trouble_of(&world, &unknown).await;
-        assert!(
-            said.contains("add this node to its list of peers"),
-            "{said}"
-        );
+        assert!(said.contains("add this node to its list of peers"), "{said}");
         for cause in [Cause::SameNode, Cause::NotMe, Cause::NotMember] {
-            world
-                .until(&two.meter, |stats| stats.rejects.contains_key(&cause))
-                .await;
+            world.until(&two.meter, |stats| stats.rejects.contains_key(&cause)).await;
         }
     });
 }
@@ -316,14 +277,8 @@ async fn say(at: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn hello(version: u16) -> Hello {
-    let identity = Identity {
-        cluster: CLUSTER,
-        node: NodeId(2),
-    };
-    Hello {
-        version,
-        ..Hello::new(identity, NodeId(1), 0)
-    }
+    let identity = Identity { cluster: CLUSTER, node: NodeId(2) };
+    Hello { version, ..Hello::new(identity, NodeId(1), 0) }
 }
 
 #[test]
@@ -332,10 +287,7 @@ fn another_version_is_refused_with_ours() {
         let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
         let answer = say(one.address, hello(2).encode().to_vec()).await;
         let answer = Hello::decode(&answer.try_into().unwrap()).unwrap();
-        assert_eq!(
-            (answer.version, answer.verdict, answer.to),
-            (1, 1, NodeId(2))
-        );
+        assert_eq!((answer.version, answer.verdict, answer.to), (1, 1, NodeId(2)));
         assert_eq!(one.rejects(Cause::Version), 1);
     });
 }
@@ -395,11 +347,7 @@ fn a_silent_stranger_is_closed_at_its_deadline() {
         Clock::real().sleep(Duration::from_millis(5)).await;
         assert_eq!(one.rejects(Cause::NoHello), 0);
         time.advance_to(time.now() + Duration::from_nanos(1));
-        world
-            .until(&one.meter, |stats| {
-                stats.rejects.contains_key(&Cause::NoHello)
-            })
-            .await;
+        world.until(&one.meter, |stats| stats.rejects.contains_key(&Cause::NoHello)).await;
         assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
     });
 }
@@ -410,16 +358,12 @@ fn a_crowd_of_strangers_is_bounded_and_keeps_no_peer_out() {
         world.limits.handshakes_max = 4;
         let ((first, at_first), (second, at_second)) = (listener(), listener());
         let one = world.start(1, first, &[(2, at_second)]);
-        let mut crowd: Vec<_> = (0..10)
-            .map(|_| Socket::connect(at_first).unwrap())
-            .collect();
+        let mut crowd: Vec<_> = (0..10).map(|_| Socket::connect(at_first).unwrap()).collect();
         world.until(&one.meter, |stats| stats.accepted == 10).await;
         assert_eq!(one.rejects(Cause::Crowded), 6);
         for oldest in &mut crowd[..6] {
             // Closed, not kept: a reset or an end, and no more waiting.
-            oldest
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
+            oldest.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let ended = oldest.read(&mut [0; 1]);
             let waited = |e: &std::io::Error| e.kind() == ErrorKind::WouldBlock;
             assert!(!ended.as_ref().is_err_and(waited), "{ended:?}");
@@ -458,9 +402,6 @@ fn dropping_the_scope_ends_its_connections() {
             !link.incoming && !link.outgoing
         };
         world.until(&two.meter, alone).await;
-        assert!(
-            Socket::connect(one.address).is_err(),
-            "the port is still open"
-        );
+        assert!(Socket::connect(one.address).is_err(), "the port is still open");
     });
 }

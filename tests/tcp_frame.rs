@@ -23,12 +23,7 @@ struct Trickle {
 
 impl Trickle {
     fn new(bytes: Vec<u8>, piece: usize) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            piece,
-            ready: false,
-        }
+        Self { bytes, at: 0, piece, ready: false }
     }
 }
 
@@ -100,22 +95,8 @@ fn decoded(stream: &mut Trickle, drop_every: usize) -> (Vec<Bytes>, Broken) {
     }
 }
 
-const SIZES: [usize; 14] = [
-    0,
-    1,
-    7,
-    8,
-    100,
-    65_527,
-    65_528,
-    65_529,
-    65_536,
-    3,
-    200_000,
-    1_000_000,
-    4 << 20,
-    5,
-];
+const SIZES: [usize; 14] =
+    [0, 1, 7, 8, 100, 65_527, 65_528, 65_529, 65_536, 3, 200_000, 1_000_000, 4 << 20, 5];
 
 #[test]
 fn frames_of_all_sizes_arrive_whole_and_in_order_however_the_stream_is_cut() {
@@ -138,10 +119,7 @@ fn a_reader_dropped_at_every_kth_poll_loses_nothing() {
     for k in 1..=4 {
         for piece in [1, 13, 65_536] {
             let (arrived, end) = decoded(&mut Trickle::new(bytes.clone(), piece), k);
-            assert!(
-                arrived == frames,
-                "dropped at every poll {k}, cut into {piece}"
-            );
+            assert!(arrived == frames, "dropped at every poll {k}, cut into {piece}");
             assert!(matches!(end, Broken::Closed), "{end}");
         }
     }
@@ -166,10 +144,7 @@ fn every_flipped_bit_is_found() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let (arrived, end) = decoded(&mut Trickle::new(bytes, 64), usize::MAX);
         assert!(arrived.is_empty(), "bit {bit} went unseen");
-        assert!(
-            matches!(end, Broken::Rejected(_) | Broken::Io(_)),
-            "bit {bit}: {end}"
-        );
+        assert!(matches!(end, Broken::Rejected(_) | Broken::Io(_)), "bit {bit}: {end}");
     }
 }
 
@@ -177,17 +152,11 @@ fn every_flipped_bit_is_found() {
 fn a_frame_that_claims_four_gigabytes_is_refused_at_its_header() {
     let (arrived, end) = decoded(&mut Trickle::new(vec![0xff; 64], 64), usize::MAX);
     assert!(arrived.is_empty());
-    assert!(
-        matches!(end, Broken::Rejected(Cause::FrameTooLarge)),
-        "{end}"
-    );
+    assert!(matches!(end, Broken::Rejected(Cause::FrameTooLarge)), "{end}");
     let one_too_many = ((4u32 << 20) + 1).to_le_bytes();
     let header = [one_too_many, [0; 4]].concat();
     let (_, end) = decoded(&mut Trickle::new(header, 64), usize::MAX);
-    assert!(
-        matches!(end, Broken::Rejected(Cause::FrameTooLarge)),
-        "{end}"
-    );
+    assert!(matches!(end, Broken::Rejected(Cause::FrameTooLarge)), "{end}");
 }
 
 /// A sink that takes at most three bytes at a time and is pending before each.

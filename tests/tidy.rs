@@ -41,20 +41,14 @@ fn sources(folders: &[&str]) -> Vec<Source> {
 }
 
 fn collect(folder: &PathBuf, root: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder)
-        .expect("a folder of the project")
-        .flatten()
-    {
+    for entry in fs::read_dir(folder).expect("a folder of the project").flatten() {
         let path = entry.path();
         if path.is_dir() {
             collect(&path, root, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("a readable source");
             let below = path.strip_prefix(root).expect("below the project's folder");
-            found.push(Source {
-                path: below.to_string_lossy().replace('\\', "/"),
-                text,
-            });
+            found.push(Source { path: below.to_string_lossy().replace('\\', "/"), text });
         }
     }
 }
@@ -73,26 +67,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scope", &[]),
     ("env", &["scope", "id", "error"]),
     ("log", &["env", "scope", "error"]),
-    (
-        "raft",
-        &[
-            "log", "env", "scope", "quorum", "id", "error", "machine", "config",
-        ],
-    ),
+    ("raft", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("tcp", &["env", "scope", "id", "error"]),
     ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
-    (
-        "api",
-        &[
-            "kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp",
-        ],
-    ),
-    (
-        "sim",
-        &[
-            "kv", "raft", "machine", "log", "env", "scope", "quorum", "error", "id", "config",
-        ],
-    ),
+    ("api", &["kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp"]),
+    ("sim", &["kv", "raft", "machine", "log", "env", "scope", "quorum", "error", "id", "config"]),
     ("manual", &[]),
 ];
 
@@ -105,10 +84,7 @@ fn imports_point_one_way() {
         }
         let module = source.module();
         let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
-            trouble.push(format!(
-                "{}: a module that IMPORTS does not know",
-                source.path
-            ));
+            trouble.push(format!("{}: a module that IMPORTS does not know", source.path));
             continue;
         };
         for (line, code) in source.code() {
@@ -131,54 +107,22 @@ fn imports_point_one_way() {
 /// A name, where it may be used, and what to use elsewhere.
 const BANNED: &[(&str, &[&str], &str)] = &[
     ("std::fs", &["src/env/", "src/bin/"], "go through env::Disk"),
-    (
-        "std::net",
-        &["src/env/", "src/tcp/", "src/api/", "src/bin/"],
-        "go through env::Net",
-    ),
-    (
-        "std::thread",
-        &["src/env/"],
-        "one executor: no threads outside env",
-    ),
-    (
-        "Instant",
-        &["src/env/", "src/bin/"],
-        "use env::Clock and env::Time",
-    ),
-    (
-        "SystemTime",
-        &["src/env/"],
-        "time comes in with an entry, or from env::Clock",
-    ),
-    (
-        "smol::",
-        &["src/env/", "src/tcp/", "src/api/", "src/bin/"],
-        "use env::Spawner",
-    ),
-    (
-        "async_io",
-        &["src/env/"],
-        "go through env::io and env::Clock",
-    ),
+    ("std::net", &["src/env/", "src/tcp/", "src/api/", "src/bin/"], "go through env::Net"),
+    ("std::thread", &["src/env/"], "one executor: no threads outside env"),
+    ("Instant", &["src/env/", "src/bin/"], "use env::Clock and env::Time"),
+    ("SystemTime", &["src/env/"], "time comes in with an entry, or from env::Clock"),
+    ("smol::", &["src/env/", "src/tcp/", "src/api/", "src/bin/"], "use env::Spawner"),
+    ("async_io", &["src/env/"], "go through env::io and env::Clock"),
     ("Arc<", &["src/env/"], "one thread: use Rc"),
     ("Mutex", &["src/env/"], "one thread: use RefCell"),
     ("HashMap", &[], "iteration must have an order: use BTreeMap"),
     ("HashSet", &[], "iteration must have an order: use BTreeSet"),
     ("fastrand", &["src/env/rng.rs"], "use env::Rng"),
-    (
-        ".detach()",
-        &[],
-        "nothing outlives its scope: hold the task",
-    ),
+    (".detach()", &[], "nothing outlives its scope: hold the task"),
     ("future::race", &[], "it flips a coin: use scope::first"),
     ("unbounded(", &[], "every queue has a limit: use bounded"),
     ("todo!(", &[], "finish it, or leave it out and say so"),
-    (
-        "unimplemented!(",
-        &[],
-        "finish it, or leave it out and say so",
-    ),
+    ("unimplemented!(", &[], "finish it, or leave it out and say so"),
     ("dbg!(", &[], "use tracing"),
 ];
 
@@ -204,20 +148,9 @@ fn banned_names_stay_where_they_belong() {
 #[test]
 fn rules_are_pure() {
     let mut trouble = Vec::new();
-    for source in sources(&["src"])
-        .iter()
-        .filter(|s| s.path.ends_with("/rules.rs"))
-    {
+    for source in sources(&["src"]).iter().filter(|s| s.path.ends_with("/rules.rs")) {
         for (line, code) in source.code() {
-            for word in [
-                "async",
-                "await",
-                "Clock",
-                "RefCell",
-                "Cell<",
-                "channel",
-                "&mut self",
-            ] {
+            for word in ["async", "await", "Clock", "RefCell", "Cell<", "channel", "&mut self"] {
                 if code.contains(word) {
                     trouble.push(format!("{}:{line}: `{word}` in a pure rule", source.path));
                 }
@@ -230,10 +163,7 @@ fn rules_are_pure() {
 #[test]
 fn every_rule_names_a_test_that_exists() {
     let mut trouble = Vec::new();
-    for source in sources(&["src"])
-        .iter()
-        .filter(|s| s.path.ends_with("/rules.rs"))
-    {
+    for source in sources(&["src"]).iter().filter(|s| s.path.ends_with("/rules.rs")) {
         let mut doc = String::new();
         for (at, line) in source.text.lines().enumerate() {
             if line.starts_with("#[cfg(test)]") {
@@ -244,10 +174,8 @@ fn every_rule_names_a_test_that_exists() {
                 doc.push(' ');
             } else if line.starts_with("pub fn") {
                 let place = format!("{}:{}", source.path, at + 1);
-                let named: Vec<_> = doc
-                    .split('`')
-                    .filter(|word| word.starts_with("rules::tests::"))
-                    .collect();
+                let named: Vec<_> =
+                    doc.split('`').filter(|word| word.starts_with("rules::tests::")).collect();
                 if named.is_empty() {
                     trouble.push(format!("{place}: the rule names no test that guards it"));
                 }
@@ -276,16 +204,10 @@ fn files_are_short_and_say_what_they_are() {
     for source in sources(&["src", "examples", "tests"]) {
         let lines = source.text.lines().count();
         if lines > LINES_MAX {
-            trouble.push(format!(
-                "{}: {lines} lines; split it at {LINES_MAX}",
-                source.path
-            ));
+            trouble.push(format!("{}: {lines} lines; split it at {LINES_MAX}", source.path));
         }
         if !source.text.starts_with("//!") && !source.text.starts_with("#!") {
-            trouble.push(format!(
-                "{}: begin with `//!` and say what it is",
-                source.path
-            ));
+            trouble.push(format!("{}: begin with `//!` and say what it is", source.path));
         }
     }
     report(&trouble);
@@ -330,10 +252,7 @@ fn lines_and_functions_fit_a_screen() {
 #[test]
 fn a_module_file_is_an_essay_and_its_exports() {
     let mut trouble = Vec::new();
-    for source in sources(&["src"])
-        .iter()
-        .filter(|s| s.path.ends_with("/mod.rs"))
-    {
+    for source in sources(&["src"]).iter().filter(|s| s.path.ends_with("/mod.rs")) {
         for (line, code) in source.code() {
             if code.trim_start().starts_with("fn ") || code.contains(" fn ") {
                 trouble.push(format!("{}:{line}: logic in a mod.rs", source.path));

@@ -78,16 +78,10 @@ pub(crate) async fn collect(
         return Err(too_large(max));
     }
     let Some(first) = next_piece(&mut body).await? else {
-        return Ok(Collected {
-            bytes: Bytes::new(),
-            _loan: None,
-        });
+        return Ok(Collected { bytes: Bytes::new(), _loan: None });
     };
     if body.is_end_stream() {
-        return Ok(Collected {
-            bytes: first,
-            _loan: None,
-        });
+        return Ok(Collected { bytes: first, _loan: None });
     }
     let mut loan = None;
     let mut whole = first.to_vec();
@@ -98,17 +92,10 @@ pub(crate) async fn collect(
         whole.extend_from_slice(&piece);
         if loan.is_none() && whole.len() > SMALL_BYTES {
             // A body of unknown length is counted as the longest allowed.
-            loan = memory.lend(if announced > 0 {
-                announced as usize
-            } else {
-                max
-            })?;
+            loan = memory.lend(if announced > 0 { announced as usize } else { max })?;
         }
     }
-    Ok(Collected {
-        bytes: whole.into(),
-        _loan: loan,
-    })
+    Ok(Collected { bytes: whole.into(), _loan: loan })
 }
 
 /// The next piece of a body, or `None` at its end.
@@ -139,10 +126,7 @@ fn too_large(max: usize) -> Failure {
 /// An answer's body.
 pub(crate) enum Answer {
     /// All of it, until it is taken; counted as in memory until the body is dropped.
-    Whole {
-        bytes: Option<Bytes>,
-        _loan: Option<Loan>,
-    },
+    Whole { bytes: Option<Bytes>, _loan: Option<Loan> },
     /// Pieces made one at a time, each when the one before has been taken.
     Stream(Stream),
 }
@@ -150,10 +134,7 @@ pub(crate) enum Answer {
 impl Answer {
     /// A body that is all there.
     pub(crate) fn whole(bytes: Vec<u8>, loan: Option<Loan>) -> Self {
-        Self::Whole {
-            bytes: Some(bytes.into()),
-            _loan: loan,
-        }
+        Self::Whole { bytes: Some(bytes.into()), _loan: loan }
     }
 }
 
@@ -167,9 +148,9 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Stream(stream) => stream
-                .poll_next(cx)
-                .map(|piece| piece.map(|b| Ok(Frame::data(b)))),
+            Self::Stream(stream) => {
+                stream.poll_next(cx).map(|piece| piece.map(|b| Ok(Frame::data(b))))
+            }
         }
     }
 
@@ -227,10 +208,7 @@ impl Stream {
     pub(crate) fn new<F: Future<Output = ()> + 'static>(make: impl FnOnce(Pieces) -> F) -> Self {
         let slot = Rc::<Slot>::default();
         let work = make(Pieces(slot.clone()));
-        Self {
-            work: Some(Box::pin(work)),
-            slot,
-        }
+        Self { work: Some(Box::pin(work)), slot }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

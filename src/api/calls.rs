@@ -23,10 +23,7 @@ pub(crate) async fn propose(
 ) -> Result<(Response, u64), Failure> {
     let began = shared.clock.now();
     let applied = shared.node.propose(command.encode().into()).await?;
-    shared
-        .metrics
-        .propose
-        .observe(shared.clock.now().since(began));
+    shared.metrics.propose.observe(shared.clock.now().since(began));
     Ok((applied.response?, applied.term.0))
 }
 
@@ -51,10 +48,7 @@ fn answer(
 
 /// A response of another kind than the command's: the state machine breaks its word.
 fn mismatch(response: &Response) -> Failure {
-    Failure::new(
-        code::INTERNAL,
-        format!("quorate: unexpected response {response:?}"),
-    )
+    Failure::new(code::INTERNAL, format!("quorate: unexpected response {response:?}"))
 }
 
 /// `/v3/kv/put`.
@@ -74,14 +68,9 @@ pub(crate) async fn range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     let serializable = request.serializable;
     let request = RangeRequest::from(request);
     let look = |store: &Store| store.range(&request);
-    let range = if serializable {
-        shared.node.read_stale(look)
-    } else {
-        read(shared, look).await?
-    }?;
-    Ok(answer(shared, range.revision, shared.term(), |object| {
-        encode::range(object, &range)
-    }))
+    let range =
+        if serializable { shared.node.read_stale(look) } else { read(shared, look).await? }?;
+    Ok(answer(shared, range.revision, shared.term(), |object| encode::range(object, &range)))
 }
 
 /// `/v3/kv/deleterange`.
@@ -104,9 +93,7 @@ pub(crate) async fn txn(shared: &Rc<Shared>, body: &[u8]) -> Reply {
         && let Some(txn) = read(shared, |store| store.txn(&request)).await??
     {
         let term = shared.term();
-        return Ok(answer(shared, txn.revision, term, |object| {
-            encode::txn(object, &txn)
-        }));
+        return Ok(answer(shared, txn.revision, term, |object| encode::txn(object, &txn)));
     }
     match propose(shared, &Command::Txn(request)).await? {
         (Response::Txn(txn), term) => Ok(answer(shared, txn.revision, term, |object| {
@@ -129,17 +116,12 @@ pub(crate) async fn compaction(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 pub(crate) async fn lease_grant(shared: &Rc<Shared>, body: &[u8]) -> Reply {
     let decode::Lease { id, ttl: ttl_s, .. } = decode::request(body)?;
     match propose(shared, &Command::LeaseGrant { id, ttl_s }).await? {
-        (
-            Response::LeaseGrant {
-                revision,
-                id,
-                ttl_s,
-            },
-            term,
-        ) => Ok(answer(shared, revision, term, |object| {
-            object.int("ID", id);
-            object.int("TTL", ttl_s);
-        })),
+        (Response::LeaseGrant { revision, id, ttl_s }, term) => {
+            Ok(answer(shared, revision, term, |object| {
+                object.int("ID", id);
+                object.int("TTL", ttl_s);
+            }))
+        }
         (other, _) => Err(mismatch(&other)),
     }
 }
@@ -176,9 +158,7 @@ pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: &[u8]) -> Repl
 fn lease_fields(object: &mut Object<'_>, lease: &LeaseStatus) {
     object.int("TTL", lease.remaining_s);
     object.int("grantedTTL", lease.granted_ttl_s);
-    object.list("keys", &lease.keys, |out, key| {
-        encode::push_base64(out, key)
-    });
+    object.list("keys", &lease.keys, |out, key| encode::push_base64(out, key));
 }
 
 /// `/v3/lease/leases`.
@@ -218,9 +198,7 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
 /// `/v3/maintenance/status`.
 pub(crate) fn maintenance_status(shared: &Shared) -> Vec<u8> {
     let status = shared.node.status();
-    let (revision, bytes) = shared
-        .node
-        .read_stale(|store| (store.revision(), store.data_bytes()));
+    let (revision, bytes) = shared.node.read_stale(|store| (store.revision(), store.data_bytes()));
     answer(shared, revision, status.term.0, |object| {
         object.text("version", super::ETCD_VERSION);
         object.uint("dbSize", bytes);

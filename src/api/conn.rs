@@ -51,15 +51,7 @@ impl Socket {
         receive_timeout: Duration,
         send_timeout: Duration,
     ) -> Self {
-        Self {
-            stream,
-            phase,
-            clock,
-            receive_timeout,
-            send_timeout,
-            receive: None,
-            send: None,
-        }
+        Self { stream, phase, clock, receive_timeout, send_timeout, receive: None, send: None }
     }
 
     /// The socket has nothing to read: how long may it stay so?

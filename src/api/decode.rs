@@ -144,22 +144,14 @@ impl<T: Named> Visitor<'_> for Name<T> {
     fn visit_str<E: de::Error>(self, name: &str) -> Result<T, E> {
         let found = T::VALUES.iter().find(|(known, _)| *known == name);
         found.map(|&(_, value)| value).ok_or_else(|| {
-            E::custom(format_args!(
-                "unknown value {name:?} for enum etcdserverpb.{}",
-                T::KIND
-            ))
+            E::custom(format_args!("unknown value {name:?} for enum etcdserverpb.{}", T::KIND))
         })
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        let found = usize::try_from(number)
-            .ok()
-            .and_then(|at| T::VALUES.get(at));
+        let found = usize::try_from(number).ok().and_then(|at| T::VALUES.get(at));
         found.map(|&(_, value)| value).ok_or_else(|| {
-            E::custom(format_args!(
-                "unknown value {number} for enum etcdserverpb.{}",
-                T::KIND
-            ))
+            E::custom(format_args!("unknown value {number} for enum etcdserverpb.{}", T::KIND))
         })
     }
 
@@ -174,11 +166,8 @@ fn named<'de, D: Deserializer<'de>, T: Named>(input: D) -> Result<T, D::Error> {
 
 impl Named for SortOrder {
     const KIND: &'static str = "RangeRequest_SortOrder";
-    const VALUES: &'static [(&'static str, Self)] = &[
-        ("NONE", Self::None),
-        ("ASCEND", Self::Ascend),
-        ("DESCEND", Self::Descend),
-    ];
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("NONE", Self::None), ("ASCEND", Self::Ascend), ("DESCEND", Self::Descend)];
 }
 
 impl Named for SortTarget {
@@ -340,11 +329,7 @@ pub(crate) struct DeleteRange {
 
 impl From<DeleteRange> for DeleteRangeRequest {
     fn from(delete: DeleteRange) -> Self {
-        Self {
-            key: delete.key,
-            range_end: delete.range_end,
-            prev_kv: delete.prev_kv,
-        }
+        Self { key: delete.key, range_end: delete.range_end, prev_kv: delete.prev_kv }
     }
 }
 
@@ -406,21 +391,14 @@ impl TryFrom<Option<Op>> for RequestOp {
 
     fn try_from(op: Option<Op>) -> Result<Self, Failure> {
         let op = op.unwrap_or_default();
-        let parts = (
-            op.request_range,
-            op.request_put,
-            op.request_delete_range,
-            op.request_txn,
-        );
+        let parts = (op.request_range, op.request_put, op.request_delete_range, op.request_txn);
         match parts {
             (Some(range), None, None, None) => Ok(Self::Range(range.into())),
             (None, Some(put), None, None) => Ok(Self::Put(put.into())),
             (None, None, Some(delete), None) => Ok(Self::DeleteRange(delete.into())),
             (None, None, None, Some(txn)) => Ok(Self::Txn(txn.try_into()?)),
             (None, None, None, None) => Err(KvError::KeyNotFound.into()),
-            _ => Err(Failure::malformed(
-                "an operation of a transaction is only one thing",
-            )),
+            _ => Err(Failure::malformed("an operation of a transaction is only one thing")),
         }
     }
 }
@@ -444,16 +422,8 @@ impl TryFrom<Txn> for TxnRequest {
         let conditions = txn.compare.into_iter();
         Ok(Self {
             compare: conditions.map(|c| c.unwrap_or_default().into()).collect(),
-            success: txn
-                .success
-                .into_iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
-            failure: txn
-                .failure
-                .into_iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
+            success: txn.success.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            failure: txn.failure.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -501,11 +471,7 @@ pub(crate) struct WatchCreate {
 impl From<WatchCreate> for WatchRequest {
     fn from(create: WatchCreate) -> Self {
         // etcd watches the first possible key if none is given.
-        let key = if create.key.is_empty() {
-            vec![0]
-        } else {
-            create.key
-        };
+        let key = if create.key.is_empty() { vec![0] } else { create.key };
         Self {
             key,
             range_end: create.range_end,

@@ -144,9 +144,7 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + value.len().div_ceil(3) * 4, 0);
-    let written = STANDARD
-        .encode_slice(value, &mut out[start..])
-        .expect("the room was made above");
+    let written = STANDARD.encode_slice(value, &mut out[start..]).expect("the room was made above");
     debug_assert_eq!(start + written, out.len());
     out.push(b'"');
 }

@@ -33,11 +33,7 @@ pub(crate) mod code {
 impl Failure {
     /// A failure whose HTTP status follows from its code.
     pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
-        Self {
-            status: status_of(code),
-            code,
-            text: text.into(),
-        }
+        Self { status: status_of(code), code, text: text.into() }
     }
 
     /// The request cannot be understood.
@@ -105,10 +101,9 @@ impl From<Refused> for Failure {
             Refused::TooLarge { .. } => {
                 (code::INVALID_ARGUMENT, "etcdserver: request is too large")
             }
-            Refused::DiskFull => (
-                code::RESOURCE_EXHAUSTED,
-                "etcdserver: mvcc: database space exceeded",
-            ),
+            Refused::DiskFull => {
+                (code::RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded")
+            }
             Refused::TimedOut => (code::UNAVAILABLE, "etcdserver: request timed out"),
             Refused::ShuttingDown => (code::UNAVAILABLE, "etcdserver: server stopped"),
             Refused::Compacted(_) => return Self::new(code::UNAVAILABLE, refused.to_string()),

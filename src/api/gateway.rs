@@ -158,11 +158,7 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Gateway({} connections)",
-            self.0.metrics.connections.get()
-        )
+        write!(f, "Gateway({} connections)", self.0.metrics.connections.get())
     }
 }
 
@@ -187,16 +183,8 @@ impl Crowd {
         // Not `pipeline_flush`: with it hyper buffers an answer without bound when the client does
         // not read.
         let mut http = http1::Builder::new();
-        http.max_buf_size(HEAD_BYTES_MAX)
-            .header_read_timeout(None)
-            .auto_date_header(false);
-        Self {
-            shared,
-            spawner,
-            http,
-            tasks: RefCell::default(),
-            gone: Rc::default(),
-        }
+        http.max_buf_size(HEAD_BYTES_MAX).header_read_timeout(None).auto_date_header(false);
+        Self { shared, spawner, http, tasks: RefCell::default(), gone: Rc::default() }
     }
 
     /// Accepts for ever. A failure is counted and waited out: it is a lack of file descriptors or
@@ -238,11 +226,7 @@ impl Crowd {
         set_options(&stream);
         add(&metrics.connections, 1);
         let connection = connection(self.shared.clone(), self.http.clone(), stream);
-        let leaving = Leaving {
-            id,
-            shared: self.shared.clone(),
-            gone: self.gone.clone(),
-        };
+        let leaving = Leaving { id, shared: self.shared.clone(), gone: self.gone.clone() };
         let task = self.spawner.spawn(async move {
             let _leaving = leaving;
             connection.await;
@@ -320,10 +304,7 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
 fn refuse(mut stream: &StdStream) {
     let body = Failure::new(code::UNAVAILABLE, "quorate: too many connections").body();
     let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n";
-    let mut sorry = format!(
-        "{head}connection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let mut sorry = format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     sorry.push_str(&String::from_utf8_lossy(&body));
     // Whether it could be told or not, the connection is closed.
     let _told = stream.write(sorry.as_bytes());
@@ -332,9 +313,7 @@ fn refuse(mut stream: &StdStream) {
 
 /// Answers leave at once, and a client whose machine is gone is noticed within minutes.
 fn set_options(stream: &TcpStream) {
-    let options = stream
-        .send_at_once()
-        .and_then(|()| stream.end_when_silent_for(SILENCE_MAX));
+    let options = stream.send_at_once().and_then(|()| stream.end_when_silent_for(SILENCE_MAX));
     if let Err(error) = options {
         tracing::debug!(%error, "a socket option could not be set");
     }

@@ -82,12 +82,7 @@ async fn renew(shared: &Rc<Shared>, id: i64) -> Result<Vec<u8>, Failure> {
         return Ok(renewed(shared, revision, shared.term(), id, ttl_s));
     }
     let (revision, term, ttl_s) = match propose(shared, &Command::LeaseRenew { id }).await {
-        Ok((
-            Response::LeaseRenew {
-                revision, ttl_s, ..
-            },
-            term,
-        )) => (revision, term, ttl_s),
+        Ok((Response::LeaseRenew { revision, ttl_s, .. }, term)) => (revision, term, ttl_s),
         Err(failure) if failure == KvError::LeaseNotFound.into() => {
             let revision = read(shared, Store::revision).await?;
             (revision, shared.term(), 0)

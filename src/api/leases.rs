@@ -39,13 +39,7 @@ impl Keeper {
     /// A keeper that does nothing until it is run.
     pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
         let store = node.read_stale(Store::clone);
-        Self {
-            changed: store.leases_bell(),
-            node,
-            store,
-            clock,
-            counting: RefCell::new(None),
-        }
+        Self { changed: store.leases_bell(), node, store, clock, counting: RefCell::new(None) }
     }
 
     /// The term that this node leads, if it leads.
@@ -116,9 +110,7 @@ impl Keeper {
     fn with_countdown<T>(&self, work: impl FnOnce(&mut Countdown) -> T) -> Option<T> {
         let leading = self.leading()?;
         let mut counting = self.counting.borrow_mut();
-        let current = counting
-            .as_mut()
-            .filter(|counting| counting.term == leading)?;
+        let current = counting.as_mut().filter(|counting| counting.term == leading)?;
         Some(work(&mut current.countdown))
     }
 

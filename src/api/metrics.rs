@@ -23,9 +23,8 @@ use crate::raft::{Role, Status};
 const CODES: usize = 17;
 
 /// Upper bounds of the latency buckets, in seconds: a sync on a fast device to a lost leader.
-pub(crate) const LATENCY_BOUNDS: [f64; 14] = [
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 7.0,
-];
+pub(crate) const LATENCY_BOUNDS: [f64; 14] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 7.0];
 
 /// A histogram of latencies.
 #[derive(Debug, Default)]
@@ -94,10 +93,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     let answers = Family::<Vec<(&'static str, String)>, Counter>::default();
     for (endpoint, codes) in Endpoint::NAMES.iter().zip(metrics.answers.borrow().iter()) {
         for (code, &count) in codes.iter().enumerate().filter(|&(_, &count)| count > 0) {
-            let labels = vec![
-                ("endpoint", (*endpoint).to_owned()),
-                ("code", code.to_string()),
-            ];
+            let labels = vec![("endpoint", (*endpoint).to_owned()), ("code", code.to_string())];
             answers.get_or_create(&labels).inc_by(count);
         }
     }
@@ -108,26 +104,10 @@ pub(crate) fn render(shared: &Shared) -> String {
         metrics.propose.snapshot(),
     );
     let counters = [
-        (
-            "connections_refused",
-            "Connections beyond the limit",
-            metrics.refused.get(),
-        ),
-        (
-            "accept_errors",
-            "Failed accepts",
-            metrics.accept_errors.get(),
-        ),
-        (
-            "frames_dropped",
-            "Frames to peers dropped from full queues",
-            status.dropped,
-        ),
-        (
-            "frames_malformed",
-            "Frames of peers that made no sense",
-            status.malformed,
-        ),
+        ("connections_refused", "Connections beyond the limit", metrics.refused.get()),
+        ("accept_errors", "Failed accepts", metrics.accept_errors.get()),
+        ("frames_dropped", "Frames to peers dropped from full queues", status.dropped),
+        ("frames_malformed", "Frames of peers that made no sense", status.malformed),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -145,72 +125,24 @@ pub(crate) fn render(shared: &Shared) -> String {
 fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, u64)> {
     let metrics = &shared.metrics;
     let mut gauges = vec![
-        (
-            "connections",
-            "Connections at present",
-            metrics.connections.get(),
-        ),
+        ("connections", "Connections at present", metrics.connections.get()),
         ("watches", "Watches at present", metrics.watches.get()),
         ("resident_bytes", "Memory of this process", resident_bytes()),
-        (
-            "is_leader",
-            "1 if this node leads",
-            u64::from(status.role == Role::Leader),
-        ),
-        (
-            "has_leader",
-            "1 if this node knows a leader",
-            u64::from(status.leader.is_some()),
-        ),
+        ("is_leader", "1 if this node leads", u64::from(status.role == Role::Leader)),
+        ("has_leader", "1 if this node knows a leader", u64::from(status.leader.is_some())),
         ("term", "The term", status.term.0),
-        (
-            "last_index",
-            "The last entry of the log",
-            status.last_index.0,
-        ),
-        (
-            "commit_index",
-            "The last decided entry",
-            status.commit_index.0,
-        ),
-        (
-            "applied_index",
-            "The last applied entry",
-            status.applied_index.0,
-        ),
-        (
-            "snapshot_index",
-            "The last entry in the snapshot",
-            status.snapshot_index.0,
-        ),
-        (
-            "journal_bytes",
-            "Bytes of the journal on disk",
-            status.journal_bytes,
-        ),
+        ("last_index", "The last entry of the log", status.last_index.0),
+        ("commit_index", "The last decided entry", status.commit_index.0),
+        ("applied_index", "The last applied entry", status.applied_index.0),
+        ("snapshot_index", "The last entry in the snapshot", status.snapshot_index.0),
+        ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
-        (
-            "loop_lag_us",
-            "How late the loop came to a timer lately",
-            status.loop_lag_us,
-        ),
-        (
-            "waiting",
-            "Requests that wait for a decision",
-            status.waiting as u64,
-        ),
-        (
-            "disk_full",
-            "1 if writes are refused for lack of room",
-            u64::from(status.disk_full),
-        ),
+        ("loop_lag_us", "How late the loop came to a timer lately", status.loop_lag_us),
+        ("waiting", "Requests that wait for a decision", status.waiting as u64),
+        ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
     ];
     shared.node.read_stale(|store| {
-        gauges.push((
-            "revision",
-            "The store's revision",
-            store.revision().unsigned_abs(),
-        ));
+        gauges.push(("revision", "The store's revision", store.revision().unsigned_abs()));
         gauges.push(("keys", "Keys in the store", store.key_count()));
         gauges.push(("data_bytes", "Bytes of keys and values", store.data_bytes()));
         gauges.push(("history_bytes", "Bytes of history", store.history_bytes()));

@@ -47,11 +47,7 @@ pub(crate) async fn probe(
     phase.set(Phase::Serving);
     let (status, kind, body) = match endpoint {
         // Whoever reads this has an answer from the one loop that does everything.
-        Endpoint::Livez => (
-            StatusCode::OK,
-            "text/plain; charset=utf-8",
-            b"ok\n".to_vec(),
-        ),
+        Endpoint::Livez => (StatusCode::OK, "text/plain; charset=utf-8", b"ok\n".to_vec()),
         Endpoint::Metrics => (
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -59,38 +55,22 @@ pub(crate) async fn probe(
         ),
         Endpoint::Health => match ready(shared).await {
             Ok(()) => (StatusCode::OK, "application/json", health(true)),
-            Err(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "application/json",
-                health(false),
-            ),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", health(false)),
         },
         _ => match ready(shared).await {
-            Ok(()) => (
-                StatusCode::OK,
-                "text/plain; charset=utf-8",
-                b"ok\n".to_vec(),
-            ),
+            Ok(()) => (StatusCode::OK, "text/plain; charset=utf-8", b"ok\n".to_vec()),
             Err(why) => {
                 let body = format!("not ready: {why}\n").into_bytes();
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "text/plain; charset=utf-8",
-                    body,
-                )
+                (StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", body)
             }
         },
     };
     phase.set(Phase::Idle);
     // The codes of OK and of UNAVAILABLE.
-    shared
-        .metrics
-        .answered(endpoint, if status == StatusCode::OK { 0 } else { 14 });
+    shared.metrics.answered(endpoint, if status == StatusCode::OK { 0 } else { 14 });
     let mut response = Response::new(Answer::whole(body, None));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -127,9 +107,7 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
         fields.number("id", member.id.0);
         fields.text("name", &member.name);
         fields.text("peer_url", &member.peer_url);
-        fields.list("client_urls", &member.client_urls, |out, url| {
-            push_text(out, url)
-        });
+        fields.list("client_urls", &member.client_urls, |out, url| push_text(out, url));
         fields.end();
     });
     object.list("peers", &status.peers, |out, peer| {

@@ -59,10 +59,7 @@ impl Endpoint {
 
     /// The endpoint of a path. etcd 3.4 serves `/v3beta` as `/v3`, and no longer `/v3alpha`.
     pub(crate) fn of(path: &str) -> Self {
-        match path
-            .strip_prefix("/v3")
-            .map(|rest| rest.strip_prefix("beta").unwrap_or(rest))
-        {
+        match path.strip_prefix("/v3").map(|rest| rest.strip_prefix("beta").unwrap_or(rest)) {
             Some(rpc) => Self::of_rpc(rpc),
             None => match path {
                 "/version" => Self::Version,

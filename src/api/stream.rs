@@ -22,11 +22,7 @@ pub(crate) struct Requests<T> {
 impl<T: for<'a> Deserialize<'a> + Default> Requests<T> {
     /// The requests in `body`.
     pub(crate) fn new(body: Incoming) -> Self {
-        Self {
-            body: Some(body),
-            buffer: Vec::new(),
-            kind: PhantomData,
-        }
+        Self { body: Some(body), buffer: Vec::new(), kind: PhantomData }
     }
 
     /// Whether no more can come.
@@ -96,10 +92,7 @@ pub(crate) fn error_line(failure: &Failure) -> Vec<u8> {
     error.number("grpc_code", failure.code.into());
     error.number("http_code", failure.status.as_u16().into());
     error.text("message", &failure.text);
-    error.text(
-        "http_status",
-        failure.status.canonical_reason().unwrap_or_default(),
-    );
+    error.text("http_status", failure.status.canonical_reason().unwrap_or_default());
     error.end();
     object.end();
     out.push(b'\n');

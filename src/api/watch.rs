@@ -123,11 +123,7 @@ impl Session {
     /// The one wait of the loop. Requests come first: they are few.
     async fn happened(&self, requests: &mut Requests<Watch>, open: bool) -> Happened {
         let asked = async {
-            if open {
-                Happened::Asked(requests.next().await)
-            } else {
-                std::future::pending().await
-            }
+            if open { Happened::Asked(requests.next().await) } else { std::future::pending().await }
         };
         let changed = async {
             self.bell.heard().await;
@@ -138,11 +134,7 @@ impl Session {
             Happened::Closing
         };
         let quiet = async {
-            if self
-                .watches
-                .values()
-                .any(|watching| watching.progress_notify)
-            {
+            if self.watches.values().any(|watching| watching.progress_notify) {
                 self.shared.clock.sleep_until(self.progress_at).await;
                 Happened::Quiet
             } else {
@@ -187,15 +179,8 @@ impl Session {
         let id = if wanted == 0 { self.fresh_id() } else { wanted };
         let answer = self.line(id, |object| object.flag("created", true));
         let bell = &self.bell;
-        let watcher = self
-            .shared
-            .node
-            .read_stale(|store| store.watch(&request, bell));
-        let watching = Watching {
-            watcher,
-            progress_notify,
-            told: false,
-        };
+        let watcher = self.shared.node.read_stale(|store| store.watch(&request, bell));
+        let watching = Watching { watcher, progress_notify, told: false };
         self.watches.insert(id, watching);
         add(&self.shared.metrics.watches, 1);
         self.pieces.put(answer).await;

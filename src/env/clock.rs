@@ -36,10 +36,7 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -53,12 +50,7 @@ impl Sub for Time {
 
 impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:06}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000 / 1_000
-        )
+        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1_000)
     }
 }
 
@@ -112,11 +104,9 @@ impl Clock {
                     .then(|| *origin + Duration::from_nanos(deadline.0)),
                 timer: None,
             }),
-            Kind::Virtual(time) => Sleep(SleepKind::Virtual {
-                time: time.clone(),
-                deadline,
-                id: None,
-            }),
+            Kind::Virtual(time) => {
+                Sleep(SleepKind::Virtual { time: time.clone(), deadline, id: None })
+            }
         }
     }
 }
@@ -160,12 +150,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let SleepKind::Virtual {
-            time,
-            deadline,
-            id: Some(id),
-        } = &self.0
-        {
+        if let SleepKind::Virtual { time, deadline, id: Some(id) } = &self.0 {
             time.timers.borrow_mut().remove(&(*deadline, *id));
         }
     }
@@ -232,9 +217,7 @@ impl VirtualClock {
         }
         if deadline != Time::NEVER {
             let id = *id.get_or_insert_with(|| self.next_id.replace(self.next_id.get() + 1));
-            self.timers
-                .borrow_mut()
-                .insert((deadline, id), waker.clone());
+            self.timers.borrow_mut().insert((deadline, id), waker.clone());
         }
         Poll::Pending
     }
@@ -242,12 +225,7 @@ impl VirtualClock {
 
 impl fmt::Debug for VirtualClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "VirtualClock({:?}, {} timers)",
-            self.now(),
-            self.pending()
-        )
+        write!(f, "VirtualClock({:?}, {} timers)", self.now(), self.pending())
     }
 }
 

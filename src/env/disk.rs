@@ -102,11 +102,7 @@ impl Disk {
     /// cannot be made, opened or written.
     pub fn open(path: impl AsRef<Path>, mode: SyncMode) -> Result<Self, Fatal> {
         let (device, mode, probed) = real::open(path.as_ref(), mode)?;
-        Ok(Self {
-            device: Rc::new(device),
-            mode,
-            probed,
-        })
+        Ok(Self { device: Rc::new(device), mode, probed })
     }
 
     /// An empty directory in memory, whose syncs are instant and which is gone with the last
@@ -119,11 +115,7 @@ impl Disk {
     /// A directory on `device`: the seam for the simulator.
     #[must_use]
     pub fn with(device: Rc<dyn Device>) -> Self {
-        Self {
-            device,
-            mode: SyncMode::Inline,
-            probed: None,
-        }
+        Self { device, mode: SyncMode::Inline, probed: None }
     }
 
     /// Where syncs run: [`SyncMode::Auto`] has been decided.

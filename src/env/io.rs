@@ -219,9 +219,9 @@ impl AsyncWrite for &TcpStream {
     ) -> Poll<io::Result<usize>> {
         match &self.0 {
             #[cfg(target_os = "linux")]
-            Watch::Own(watched) => watched.poll(cx, Direction::Write, |mut socket| {
-                socket.write_vectored(bufs)
-            }),
+            Watch::Own(watched) => {
+                watched.poll(cx, Direction::Write, |mut socket| socket.write_vectored(bufs))
+            }
             Watch::Portable(stream) => Pin::new(&mut &*stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -279,10 +279,7 @@ impl TcpListener {
     pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
         let socket = StdListener::bind(address.into())?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket: Rc::new(socket),
-            watch: OnceCell::new(),
-        })
+        Ok(Self { socket: Rc::new(socket), watch: OnceCell::new() })
     }
 
     /// Waits for the next connection. Cancel safe.
@@ -336,17 +333,15 @@ pub async fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
     }
     let (sender, receiver) = async_channel::bounded(1);
     let name = endpoint.to_owned();
-    std::thread::Builder::new()
-        .name("quorate-resolve".into())
-        .spawn(move || {
-            let found = name.to_socket_addrs().and_then(|mut found| {
-                found.next().ok_or_else(|| {
-                    io::Error::new(io::ErrorKind::NotFound, "the name has no address")
-                })
-            });
-            // Nobody waits any more if this fails.
-            let _ = sender.try_send(found);
-        })?;
+    std::thread::Builder::new().name("quorate-resolve".into()).spawn(move || {
+        let found = name.to_socket_addrs().and_then(|mut found| {
+            found
+                .next()
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+        });
+        // Nobody waits any more if this fails.
+        let _ = sender.try_send(found);
+    })?;
     receiver.recv().await.map_err(io::Error::other)?
 }
 

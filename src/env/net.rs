@@ -31,10 +31,7 @@ impl Default for NetLimits {
     /// 4,096 frames and 16 MiB: several times what an engine keeps in flight to a peer, so a drop
     /// means a peer that does not read.
     fn default() -> Self {
-        Self {
-            frames_max: 4096,
-            bytes_max: 16 << 20,
-        }
+        Self { frames_max: 4096, bytes_max: 16 << 20 }
     }
 }
 
@@ -81,10 +78,7 @@ pub struct Wire(Rc<Inner>);
 /// The two ends for the node `id` with the given peers (itself not among them).
 #[must_use]
 pub fn net(id: NodeId, peers: impl IntoIterator<Item = NodeId>, limits: NetLimits) -> (Net, Wire) {
-    let outgoing = peers
-        .into_iter()
-        .map(|peer| (peer, Queue::default()))
-        .collect();
+    let outgoing = peers.into_iter().map(|peer| (peer, Queue::default())).collect();
     let inner = Rc::new(Inner {
         id,
         limits,
@@ -178,12 +172,7 @@ impl Wire {
 
     /// Waits until a frame for `peer` may be there to take. Cancel safe; one waiter per peer.
     pub async fn queued(&self, peer: NodeId) {
-        let bell = self
-            .0
-            .outgoing
-            .borrow()
-            .get(&peer)
-            .map(|queue| queue.bell.clone());
+        let bell = self.0.outgoing.borrow().get(&peer).map(|queue| queue.bell.clone());
         match bell {
             Some(bell) => bell.heard().await,
             None => futures_lite::future::pending().await,
@@ -211,9 +200,7 @@ impl Wire {
 pub async fn join(wires: &[Wire]) {
     let bell = Bell::new();
     for wire in wires {
-        wire.peers()
-            .into_iter()
-            .for_each(|peer| wire.ring_on_send(peer, bell.clone()));
+        wire.peers().into_iter().for_each(|peer| wire.ring_on_send(peer, bell.clone()));
     }
     loop {
         bell.heard().await;

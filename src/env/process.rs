@@ -29,7 +29,5 @@ pub fn resident_bytes() -> u64 {
 pub fn open_files_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let unlimited = usize::MAX;
-    limit
-        .current
-        .map_or(unlimited, |max| usize::try_from(max).unwrap_or(unlimited))
+    limit.current.map_or(unlimited, |max| usize::try_from(max).unwrap_or(unlimited))
 }

@@ -108,11 +108,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn at(reactor: &Rc<Reactor>, deadline: Instant) -> Self {
-        Self {
-            deadline,
-            token: reactor.token(),
-            reactor: reactor.clone(),
-        }
+        Self { deadline, token: reactor.token(), reactor: reactor.clone() }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -384,10 +380,7 @@ mod tests {
             drop(far);
             let end = watched.when(Direction::Read, &mut read).await;
             assert!(matches!(end, Ok(0)), "{end:?}");
-            assert_eq!(
-                tries, 2,
-                "once to learn that it blocks, once after the event"
-            );
+            assert_eq!(tries, 2, "once to learn that it blocks, once after the event");
         });
     }
 }

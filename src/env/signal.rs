@@ -36,8 +36,6 @@ pub async fn terminated() -> io::Result<()> {
     let _interrupt = Handler(pipe::register(SIGINT, sender.try_clone()?)?);
     let _terminate = Handler(pipe::register(SIGTERM, sender)?);
     let receiver = Watch::new(receiver)?;
-    receiver
-        .read_with(|mut receiver| receiver.read(&mut [0; 8]))
-        .await?;
+    receiver.read_with(|mut receiver| receiver.read(&mut [0; 8])).await?;
     Ok(())
 }

@@ -35,10 +35,7 @@ struct Side {
 
 impl Side {
     fn new() -> Self {
-        Self {
-            ready: Cell::new(true),
-            waiter: RefCell::new(None),
-        }
+        Self { ready: Cell::new(true), waiter: RefCell::new(None) }
     }
 
     fn set_ready(&self) {
@@ -106,18 +103,10 @@ impl<T: AsFd> Watched<T> {
     pub(super) fn new(reactor: &Rc<Reactor>, io: T) -> io::Result<Self> {
         use epoll::EventFlags as Flags;
         let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
-        let source = Rc::new(Source {
-            read: Side::new(),
-            write: Side::new(),
-            hangup: Cell::new(false),
-        });
+        let source =
+            Rc::new(Source { read: Side::new(), write: Side::new(), hangup: Cell::new(false) });
         let token = reactor.register(&io, flags, source.clone())?;
-        Ok(Self {
-            io,
-            token,
-            source,
-            reactor: reactor.clone(),
-        })
+        Ok(Self { io, token, source, reactor: reactor.clone() })
     }
 
     pub(super) fn get_ref(&self) -> &T {
@@ -188,11 +177,8 @@ pub(super) async fn connect(
     reactor: &Rc<Reactor>,
     address: SocketAddr,
 ) -> io::Result<Watched<TcpStream>> {
-    let family = if address.is_ipv4() {
-        net::AddressFamily::INET
-    } else {
-        net::AddressFamily::INET6
-    };
+    let family =
+        if address.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
     let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
     let socket = net::socket_with(family, net::SocketType::STREAM, flags, None)?;
     match net::connect(&socket, &address) {

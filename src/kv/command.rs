@@ -109,9 +109,7 @@ pub(super) fn decode(payload: &[u8]) -> Option<Decoded<'_>> {
     let command = match tag {
         DELETE_RANGE => Command::DeleteRange(field(rest)?),
         TXN => Command::Txn(decode_txn(rest, TXN_DEPTH_MAX)?),
-        COMPACT => Command::Compact {
-            revision: field(rest)?,
-        },
+        COMPACT => Command::Compact { revision: field(rest)? },
         LEASE_GRANT => {
             let (id, ttl_s) = field(rest)?;
             Command::LeaseGrant { id, ttl_s }
@@ -137,9 +135,7 @@ fn field<T: BorshDeserialize>(bytes: &mut &[u8]) -> Option<T> {
 }
 
 fn write<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
-    value
-        .serialize(bytes)
-        .expect("writing to memory does not fail");
+    value.serialize(bytes).expect("writing to memory does not fail");
 }
 
 fn tagged<T: BorshSerialize>(tag: u8, value: &T) -> Vec<u8> {
@@ -231,11 +227,7 @@ fn decode_txn(bytes: &mut &[u8], depth: usize) -> Option<TxnRequest> {
     let compare: Vec<Compare> = field(bytes)?;
     let success = decode_ops(bytes, depth)?;
     let failure = decode_ops(bytes, depth)?;
-    Some(TxnRequest {
-        compare,
-        success,
-        failure,
-    })
+    Some(TxnRequest { compare, success, failure })
 }
 
 fn decode_ops(bytes: &mut &[u8], depth: usize) -> Option<Vec<RequestOp>> {

@@ -196,13 +196,7 @@ impl Write<'_> {
     /// Sets a key. The lease must exist or be 0.
     pub(super) fn put(&mut self, key: &[u8], value: Blob, lease: i64) {
         let revision = self.next();
-        let head = Version {
-            value,
-            create: revision,
-            modified: revision,
-            version: 1,
-            lease,
-        };
+        let head = Version { value, create: revision, modified: revision, version: 1, lease };
         self.overwrite(key, head);
     }
 
@@ -265,14 +259,7 @@ impl Write<'_> {
             core.leases.detach(before.lease, &name);
             core.leases.attach(lease, &name);
         }
-        core.history.push(Change {
-            revision,
-            key: name,
-            before,
-            prev,
-            next: NONE,
-            deleted,
-        });
+        core.history.push(Change { revision, key: name, before, prev, next: NONE, deleted });
     }
 
     /// Ends the write: the store is at the next revision if anything changed, and the watchers
@@ -303,10 +290,7 @@ mod tests {
 
     #[test]
     fn a_deleted_key_is_forgotten_with_the_history_that_tells_of_it() {
-        let mut core = Core::new(Limits {
-            history_revisions: 10,
-            ..Limits::default()
-        });
+        let mut core = Core::new(Limits { history_revisions: 10, ..Limits::default() });
         for key in 0..1_000u32 {
             put(&mut core, key);
             let mut write = core.write();
@@ -320,17 +304,10 @@ mod tests {
 
     #[test]
     fn what_a_snapshot_held_back_is_freed_afterwards() {
-        let mut core = Core::new(Limits {
-            history_revisions: 1,
-            ..Limits::default()
-        });
+        let mut core = Core::new(Limits { history_revisions: 1, ..Limits::default() });
         let pin = core.history.pin();
         (0..2_000).for_each(|_| put(&mut core, 1));
-        let held = |core: &Core| {
-            (0..4_000)
-                .filter(|&s| core.history.get(s).is_some())
-                .count()
-        };
+        let held = |core: &Core| (0..4_000).filter(|&s| core.history.get(s).is_some()).count();
         assert_eq!(held(&core), 2_000);
         drop(pin);
         (0..10).for_each(|_| put(&mut core, 1));

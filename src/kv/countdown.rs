@@ -94,12 +94,8 @@ impl Countdown {
     /// epoch is applied, so that no expiry of an earlier leader can follow.
     #[must_use]
     pub fn new(store: &Store, epoch: u64, now_ns: u64) -> Self {
-        let mut countdown = Self {
-            epoch,
-            seen: 0,
-            timers: BTreeMap::new(),
-            wakes: BTreeSet::new(),
-        };
+        let mut countdown =
+            Self { epoch, seen: 0, timers: BTreeMap::new(), wakes: BTreeSet::new() };
         countdown.observe(store, now_ns);
         countdown
     }
@@ -158,10 +154,7 @@ impl Countdown {
                 self.timers.remove(&id);
                 continue;
             };
-            let lease = LeaseStamp {
-                id,
-                generation: timer.generation,
-            };
+            let lease = LeaseStamp { id, generation: timer.generation };
             let left = timer.deadline.saturating_sub(now_ns);
             let remaining_s = left.div_ceil(SECOND) as i64;
             let mut next = next_look(now_ns, timer.deadline);

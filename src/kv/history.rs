@@ -36,13 +36,7 @@ pub(super) struct Version {
 impl Version {
     /// The key's absence, since `modified` (0: since ever).
     pub(super) fn absent(empty: &Blob, modified: i64) -> Self {
-        Self {
-            value: empty.clone(),
-            create: 0,
-            modified,
-            version: 0,
-            lease: 0,
-        }
+        Self { value: empty.clone(), create: 0, modified, version: 0, lease: 0 }
     }
 
     pub(super) fn exists(&self) -> bool {

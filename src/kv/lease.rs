@@ -39,10 +39,7 @@ pub(super) struct Leases {
 impl Leases {
     /// From a snapshot.
     pub(super) fn restored(last: u64) -> Self {
-        Self {
-            last,
-            ..Self::default()
-        }
+        Self { last, ..Self::default() }
     }
 
     pub(super) fn insert(&mut self, id: i64, lease: Lease) {
@@ -100,12 +97,8 @@ impl Leases {
         let id = if id == 0 { self.fresh(index) } else { id };
         let ttl_s = ttl_s.max(limits.lease_ttl_min_s).clamp(1, LEASE_TTL_MAX_S);
         self.last += 1;
-        let lease = Lease {
-            ttl_s,
-            remaining_s: ttl_s,
-            generation: self.last,
-            keys: BTreeSet::new(),
-        };
+        let lease =
+            Lease { ttl_s, remaining_s: ttl_s, generation: self.last, keys: BTreeSet::new() };
         self.insert(id, lease);
         Ok((id, ttl_s))
     }
@@ -177,11 +170,7 @@ impl Leases {
             id,
             granted_ttl_s: lease.ttl_s,
             remaining_s: lease.remaining_s,
-            keys: if keys {
-                lease.keys.iter().cloned().collect()
-            } else {
-                Vec::new()
-            },
+            keys: if keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
         })
     }
 }

@@ -35,15 +35,9 @@ pub(super) fn read(
     present: i64,
 ) -> Result<RangeResponse, KvError> {
     check_revision(core, request.revision, present)?;
-    let at = if request.revision > 0 {
-        request.revision
-    } else {
-        present
-    };
-    let limit = usize::try_from(request.limit)
-        .ok()
-        .filter(|&limit| limit > 0)
-        .unwrap_or(usize::MAX);
+    let at = if request.revision > 0 { request.revision } else { present };
+    let limit =
+        usize::try_from(request.limit).ok().filter(|&limit| limit > 0).unwrap_or(usize::MAX);
     let take = if request.sort_order == SortOrder::None && !filters(request) {
         limit.saturating_add(1)
     } else {
@@ -68,12 +62,7 @@ pub(super) fn read(
     if request.keys_only {
         kvs.iter_mut().for_each(|kv| kv.value = core.empty.clone());
     }
-    Ok(RangeResponse {
-        revision: present,
-        kvs,
-        more,
-        count,
-    })
+    Ok(RangeResponse { revision: present, kvs, more, count })
 }
 
 fn filters(request: &RangeRequest) -> bool {
@@ -85,15 +74,8 @@ fn filters(request: &RangeRequest) -> bool {
 
 fn passes(request: &RangeRequest, kv: &KeyValue) -> bool {
     let within = |value, min, max| (min == 0 || value >= min) && (max == 0 || value <= max);
-    within(
-        kv.mod_revision,
-        request.min_mod_revision,
-        request.max_mod_revision,
-    ) && within(
-        kv.create_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    )
+    within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
+        && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
 /// Sorts what came in the order of keys; equal ones stay in that order, in either direction.

@@ -75,14 +75,8 @@ pub(super) struct Snapshot {
 /// What is to be written next.
 #[derive(Debug)]
 enum Next {
-    Keys {
-        after: Option<Blob>,
-        changes: (u64, u64),
-    },
-    Changes {
-        seq: u64,
-        end: u64,
-    },
+    Keys { after: Option<Blob>, changes: (u64, u64) },
+    Changes { seq: u64, end: u64 },
     Nothing,
 }
 
@@ -113,10 +107,7 @@ impl Snapshot {
             pin: core.history.pin(),
             revision: core.revision,
             compacted: core.history.compacted(),
-            next: Next::Keys {
-                after: None,
-                changes,
-            },
+            next: Next::Keys { after: None, changes },
             buffer,
             sent: 0,
         }
@@ -131,24 +122,15 @@ impl Snapshot {
                 Next::Keys { after, changes } => {
                     let after = after.as_deref();
                     match write_keys(core, after, self.revision, &mut self.buffer) {
-                        Some(last) => Next::Keys {
-                            after: Some(last),
-                            changes: *changes,
-                        },
-                        None => Next::Changes {
-                            seq: changes.0,
-                            end: changes.1,
-                        },
+                        Some(last) => Next::Keys { after: Some(last), changes: *changes },
+                        None => Next::Changes { seq: changes.0, end: changes.1 },
                     }
                 }
                 Next::Changes { seq, end } if seq < end => {
                     let change = core.history.get(*seq);
                     let change = change.expect("a pinned change is not freed");
                     write_change(change, self.compacted, &mut self.buffer);
-                    Next::Changes {
-                        seq: seq + 1,
-                        end: *end,
-                    }
+                    Next::Changes { seq: seq + 1, end: *end }
                 }
                 Next::Changes { .. } | Next::Nothing => {
                     self.next = Next::Nothing;
@@ -176,9 +158,7 @@ impl Iterator for Snapshot {
 }
 
 fn write<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
-    value
-        .serialize(bytes)
-        .expect("writing to memory does not fail");
+    value.serialize(bytes).expect("writing to memory does not fail");
 }
 
 fn write_version(key: &[u8], version: &Version, modified: i64, bytes: &mut Vec<u8>) {
@@ -217,10 +197,7 @@ fn write_keys(
 
 /// Reads what a snapshot wrote.
 pub(super) fn read(bytes: &[u8]) -> Result<Core, String> {
-    let mut reader = Reader {
-        rest: bytes,
-        empty: Blob::from([]),
-    };
+    let mut reader = Reader { rest: bytes, empty: Blob::from([]) };
     let header: Header = reader.field()?;
     if header.format != FORMAT {
         return Err(format!(
@@ -275,22 +252,12 @@ fn read_change(core: &mut Core, reader: &mut Reader<'_>) -> Result<(), String> {
     let known = core.items.get_key_value(&name).map(|(key, _)| key.clone());
     let key = known.unwrap_or(name);
     let absent = Version::absent(&core.empty, revision);
-    let item = core.items.entry(key.clone()).or_insert(Item {
-        head: absent,
-        last: NONE,
-    });
+    let item = core.items.entry(key.clone()).or_insert(Item { head: absent, last: NONE });
     if !item.head.exists() {
         item.head.modified = revision;
     }
     let prev = std::mem::replace(&mut item.last, seq);
-    core.history.push(Change {
-        revision,
-        key,
-        before,
-        prev,
-        next: NONE,
-        deleted,
-    });
+    core.history.push(Change { revision, key, before, prev, next: NONE, deleted });
     Ok(())
 }
 
@@ -311,26 +278,13 @@ impl Reader<'_> {
         let split = split.and_then(|len| self.rest.split_at_checked(len));
         let (blob, rest) = split.ok_or("the snapshot ends within a key or value")?;
         self.rest = rest;
-        Ok(if blob.is_empty() {
-            self.empty.clone()
-        } else {
-            Blob::from(blob)
-        })
+        Ok(if blob.is_empty() { self.empty.clone() } else { Blob::from(blob) })
     }
 
     fn version(&mut self) -> Result<(Blob, Version), String> {
         let key = self.blob()?;
         let value = self.blob()?;
         let (create, modified, version, lease) = self.field()?;
-        Ok((
-            key,
-            Version {
-                value,
-                create,
-                modified,
-                version,
-                lease,
-            },
-        ))
+        Ok((key, Version { value, create, modified, version, lease }))
     }
 }

@@ -49,9 +49,7 @@ impl Store {
     /// other limits come with [`Command::Configure`].
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            core: Rc::new(RefCell::new(Core::new(Limits::default()))),
-        }
+        Self { core: Rc::new(RefCell::new(Core::new(Limits::default()))) }
     }
 
     /// The revision of the last change.
@@ -162,9 +160,9 @@ impl StateMachine for Store {
         let core = &mut *self.core.borrow_mut();
         let leases_before = core.leases.last();
         let outcome = match command::decode(entry.payload) {
-            Some(Decoded::Put(put)) => put
-                .shape()
-                .and_then(|()| txn::put(core, put).map(Response::Put)),
+            Some(Decoded::Put(put)) => {
+                put.shape().and_then(|()| txn::put(core, put).map(Response::Put))
+            }
             Some(Decoded::Other(command)) => core.apply(command, &entry),
             None => Err(KvError::Unreadable),
         };
@@ -204,11 +202,7 @@ impl Core {
             Command::LeaseGrant { id, ttl_s } => {
                 let (id, ttl_s) = self.leases.grant(id, ttl_s, entry.index, &self.limits)?;
                 let revision = self.revision;
-                Ok(Response::LeaseGrant {
-                    revision,
-                    id,
-                    ttl_s,
-                })
+                Ok(Response::LeaseGrant { revision, id, ttl_s })
             }
             Command::LeaseRevoke { id } => {
                 let revision = self.end_lease(id).ok_or(KvError::LeaseNotFound)?;
@@ -217,11 +211,7 @@ impl Core {
             Command::LeaseRenew { id } => {
                 let ttl_s = self.leases.renew(id)?;
                 let revision = self.revision;
-                Ok(Response::LeaseRenew {
-                    revision,
-                    id,
-                    ttl_s,
-                })
+                Ok(Response::LeaseRenew { revision, id, ttl_s })
             }
             Command::LeaseCheckpoint { epoch, checkpoints } => {
                 for checkpoint in checkpoints {

@@ -78,10 +78,7 @@ impl PutView<'_> {
             _ => self.lease,
         };
         write.put(self.key, value, lease);
-        PutResponse {
-            revision: write.next(),
-            prev_kv: before.filter(|_| self.prev_kv),
-        }
+        PutResponse { revision: write.next(), prev_kv: before.filter(|_| self.prev_kv) }
     }
 }
 
@@ -112,11 +109,7 @@ fn delete_in(write: &mut Write<'_>, request: &DeleteRangeRequest) -> DeleteRange
             prev_kvs.push(version.named(key));
         }
     });
-    DeleteRangeResponse {
-        revision: write.revision(),
-        deleted,
-        prev_kvs,
-    }
+    DeleteRangeResponse { revision: write.revision(), deleted, prev_kvs }
 }
 
 fn check_space(core: &Core, growth: u64) -> Result<(), KvError> {
@@ -171,19 +164,12 @@ impl<'a> Plan<'a> {
     /// Evaluates all conditions, those of the transactions within the chosen branch, too.
     fn choose(core: &Core, request: &'a TxnRequest) -> Self {
         let succeeded = request.compare.iter().all(|c| holds(core, c));
-        let ops = if succeeded {
-            &request.success
-        } else {
-            &request.failure
-        };
+        let ops = if succeeded { &request.success } else { &request.failure };
         let step = |op: &'a RequestOp| match op {
             RequestOp::Txn(inner) => Step::Txn(Self::choose(core, inner)),
             op => Step::Op(op),
         };
-        Self {
-            succeeded,
-            steps: ops.iter().map(step).collect(),
-        }
+        Self { succeeded, steps: ops.iter().map(step).collect() }
     }
 
     /// Checks each put against the state before; returns by how much they grow the store.
@@ -254,11 +240,7 @@ impl<'a> Plan<'a> {
     }
 
     fn answered(&self, responses: Vec<ResponseOp>) -> TxnResponse {
-        TxnResponse {
-            revision: 0,
-            succeeded: self.succeeded,
-            responses,
-        }
+        TxnResponse { revision: 0, succeeded: self.succeeded, responses }
     }
 }
 
@@ -270,11 +252,7 @@ fn holds(core: &Core, compare: &Compare) -> bool {
     core.visit(interval, core.revision, |_, version| {
         any = true;
         all = holds_for(compare, version);
-        if all {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if any {
         return all;

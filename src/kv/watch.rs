@@ -38,11 +38,7 @@ struct Cursor {
 
 impl Cursor {
     fn wants(&self, change: &Change) -> bool {
-        let unwanted = if change.deleted {
-            self.no_delete
-        } else {
-            self.no_put
-        };
+        let unwanted = if change.deleted { self.no_delete } else { self.no_put };
         !unwanted && Interval::new(&self.key, &self.end).contains(&change.key)
     }
 
@@ -142,11 +138,7 @@ impl Watcher {
         let start = request.start_revision;
         let past = start != 0 && start <= revision;
         let cursor = Rc::new(Cursor {
-            key: if request.key.is_empty() {
-                vec![0]
-            } else {
-                request.key.clone()
-            },
+            key: if request.key.is_empty() { vec![0] } else { request.key.clone() },
             end: request.range_end.clone(),
             from: if past { start } else { start.max(revision + 1) },
             no_put: request.no_put,
@@ -158,11 +150,7 @@ impl Watcher {
             bell.ring();
         }
         core.borrow_mut().hub.add(cursor.clone());
-        Self {
-            core,
-            cursor,
-            prev_kv: request.prev_kv,
-        }
+        Self { core, cursor, prev_kv: request.prev_kv }
     }
 
     /// The next events, about `bytes_max` bytes of them (at least one revision, if there is any).
@@ -172,10 +160,7 @@ impl Watcher {
     pub fn next_batch(&mut self, bytes_max: usize) -> Result<Batch, Compacted> {
         let core = self.core.borrow();
         let pending = self.cursor.pending.get();
-        let mut batch = Batch {
-            revision: core.revision,
-            ..Batch::default()
-        };
+        let mut batch = Batch { revision: core.revision, ..Batch::default() };
         if pending == 0 {
             return Ok(batch);
         }
@@ -220,11 +205,7 @@ impl Watcher {
         kv.mod_revision = change.revision;
         let before = (self.prev_kv && change.before.exists()).then_some(&change.before);
         Some(Event {
-            kind: if change.deleted {
-                EventKind::Delete
-            } else {
-                EventKind::Put
-            },
+            kind: if change.deleted { EventKind::Delete } else { EventKind::Put },
             kv,
             prev_kv: before.map(|version| version.named(&change.key)),
         })

@@ -97,9 +97,7 @@ impl Inner {
         let (began, bytes) = (self.clock.now(), write.raw.len());
         let written = write.file.commit(offset(write.at), write.raw).await;
         let buffer = written.map_err(|e| failed("writing", &write.name, &e))?;
-        self.meter
-            .borrow_mut()
-            .synced(self.clock.now().since(began), bytes);
+        self.meter.borrow_mut().synced(self.clock.now().since(began), bytes);
         if buffer.capacity() <= BUFFER_BYTES_MAX {
             self.buffer.replace(buffer);
         }
@@ -107,8 +105,7 @@ impl Inner {
             tail.remember(write.first, write.at);
         }
         self.in_flight.set(None);
-        self.pending_bytes
-            .set(self.pending_bytes.get() - write.contents);
+        self.pending_bytes.set(self.pending_bytes.get() - write.contents);
         self.synced.set(write.last.0);
         self.bell.borrow().ring();
         Ok(Some(bytes as u64))
@@ -168,9 +165,7 @@ impl Inner {
             self.disk.rename(&spare.name, &name)?;
             self.disk.sync_dir().await
         };
-        become_segment
-            .await
-            .map_err(|e| failed("beginning", &name, &e))?;
+        become_segment.await.map_err(|e| failed("beginning", &name, &e))?;
         self.store.borrow_mut().segments.push_back(Segment {
             sequence: head.sequence,
             file: spare.file,
@@ -189,11 +184,7 @@ impl Inner {
             let (segment, spare) = {
                 let mut store = self.store.borrow_mut();
                 let released = Ticket(self.released.get());
-                if store
-                    .segments
-                    .get(1)
-                    .is_none_or(|second| second.first > released)
-                {
+                if store.segments.get(1).is_none_or(|second| second.first > released) {
                     return Ok(());
                 }
                 let Some(segment) = store.segments.pop_front() else {
@@ -214,10 +205,7 @@ impl Inner {
             give_up.await.map_err(|e| failed("giving up", &name, &e))?;
             if let Some(name) = spare {
                 let Segment { file, len, .. } = segment;
-                self.store
-                    .borrow_mut()
-                    .spares
-                    .put(Spare { name, file, len });
+                self.store.borrow_mut().spares.put(Spare { name, file, len });
                 self.set_full(false);
             }
             yield_now().await;
@@ -233,17 +221,13 @@ impl Inner {
             if late || !store.spares.is_empty() {
                 return Ok(());
             }
-            let room = store
-                .segments
-                .back()
-                .map_or(0, |tail| offset(tail.sectors - tail.end));
+            let room = store.segments.back().map_or(0, |tail| offset(tail.sectors - tail.end));
             let made = store.spares.making.as_ref().map_or(0, |&(_, made)| made);
             let left = self.options.segment_bytes - made;
             let share = u128::from(written) * 2 * u128::from(left) / u128::from(room.max(1));
             u64::try_from(share).unwrap_or(u64::MAX)
         };
-        self.spare_slice(slice.clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX))
-            .await
+        self.spare_slice(slice.clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX)).await
     }
 
     /// Makes a spare at once; false if there is no room.
@@ -286,9 +270,7 @@ impl Inner {
         let slice = bytes.min(whole - made);
         spare::fill(&file, made, slice)?;
         file.sync().await?;
-        self.meter
-            .borrow_mut()
-            .wrote(usize::try_from(slice).unwrap_or(0));
+        self.meter.borrow_mut().wrote(usize::try_from(slice).unwrap_or(0));
         if made + slice < whole {
             self.store.borrow_mut().spares.making = Some((file, made + slice));
             return Ok(());
@@ -297,10 +279,7 @@ impl Inner {
         self.disk.rename(MAKING, &name)?;
         self.disk.sync_dir().await?;
         let len = whole;
-        self.store
-            .borrow_mut()
-            .spares
-            .put(Spare { name, file, len });
+        self.store.borrow_mut().spares.put(Spare { name, file, len });
         self.set_full(false);
         Ok(())
     }
@@ -308,10 +287,7 @@ impl Inner {
     fn set_full(&self, full: bool) {
         if self.full.replace(full) != full {
             if full {
-                tracing::warn!(
-                    place = self.disk.place(),
-                    "no room for another journal segment"
-                );
+                tracing::warn!(place = self.disk.place(), "no room for another journal segment");
             } else {
                 tracing::info!(place = self.disk.place(), "there is room again");
             }

@@ -265,10 +265,7 @@ impl Journal {
     #[must_use]
     pub fn oldest(&self) -> Ticket {
         let store = self.0.store.borrow();
-        store
-            .segments
-            .front()
-            .map_or(Ticket(1), |oldest| oldest.first)
+        store.segments.front().map_or(Ticket(1), |oldest| oldest.first)
     }
 
     /// The bell to ring whenever [`synced`](Self::synced) or [`is_full`](Self::is_full) changes.
@@ -316,9 +313,7 @@ impl Journal {
         if ticket > self.synced() {
             return Ok(None);
         }
-        let after = store
-            .segments
-            .partition_point(|segment| segment.first <= ticket);
+        let after = store.segments.partition_point(|segment| segment.first <= ticket);
         let Some(segment) = after.checked_sub(1).and_then(|at| store.segments.get(at)) else {
             return Ok(None);
         };

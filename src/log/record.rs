@@ -49,13 +49,7 @@ impl Batch {
     /// An empty batch that reuses the memory of `raw`.
     pub(crate) fn new(first: Ticket, since: Time, mut raw: Vec<u8>) -> Self {
         raw.clear();
-        let mut batch = Self {
-            first,
-            count: 0,
-            since,
-            raw,
-            len: 0,
-        };
+        let mut batch = Self { first, count: 0, since, raw, len: 0 };
         batch.put(&[0; HEAD]);
         batch
     }
@@ -156,11 +150,7 @@ impl Head {
                 return None;
             }
             rest = payload.split_off(len);
-            records.push(Record {
-                ticket: Ticket(ticket),
-                kind,
-                payload,
-            });
+            records.push(Record { ticket: Ticket(ticket), kind, payload });
         }
         rest.is_empty().then_some(records)
     }

@@ -105,49 +105,32 @@ pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Recovered, Fata
 /// A file too short for a head holds nothing: said by the caller, and removed.
 fn remove_headless(disk: &Disk, name: Option<&str>) -> Result<(), Fatal> {
     let Some(name) = name else { return Ok(()) };
-    tracing::warn!(
-        file = name,
-        "removed a segment that was cut within its head"
-    );
+    tracing::warn!(file = name, "removed a segment that was cut within its head");
     disk.remove(name).map_err(|e| failed("removing", name, &e))
 }
 
 /// The segments with their heads, in order and without a gap; and the name of a last one that is
-/// too short to have a head.
+/// too short to have a head. The first segment always has one: it gets its name with its head
+/// synced, and a journal without it would be taken for a new one.
 fn candidates(disk: &Disk) -> Result<(Vec<Candidate>, Option<String>), Fatal> {
-    let names = disk
-        .list()
-        .map_err(|e| failed("listing", &disk.place(), &e))?;
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| segment::number(name, "journal-", ".log"))
-        .collect();
+    let names = disk.list().map_err(|e| failed("listing", &disk.place(), &e))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| segment::number(name, "journal-", ".log")).collect();
     numbers.sort_unstable();
     let mut candidates: Vec<Candidate> = Vec::new();
     for (at, &number) in numbers.iter().enumerate() {
         let name = segment::name(number);
-        let file = disk
-            .open_file(&name)
-            .map_err(|e| failed("opening", &name, &e))?;
-        let raw = file
-            .read_at(0, SECTOR)
-            .map_err(|e| failed("reading", &name, &e))?;
-        if raw.len() < SECTOR && at + 1 == numbers.len() {
+        let file = disk.open_file(&name).map_err(|e| failed("opening", &name, &e))?;
+        let raw = file.read_at(0, SECTOR).map_err(|e| failed("reading", &name, &e))?;
+        if raw.len() < SECTOR && at > 0 && at + 1 == numbers.len() {
             return Ok((candidates, Some(name)));
         }
         if raw.len() < SECTOR {
-            return Err(damaged(
-                &name,
-                raw.len() as u64,
-                "the segment is cut within its head",
-            ));
+            return Err(damaged(&name, raw.len() as u64, "the segment is cut within its head"));
         }
         let (head, generation) = SegmentHead::decode(&name, &raw)?;
         if head.sequence != number {
-            let why = format!(
-                "the file holds segment {:016x}: it was renamed",
-                head.sequence
-            );
+            let why = format!("the file holds segment {:016x}: it was renamed", head.sequence);
             return Err(damaged(&name, 0, &why));
         }
         if let Some(before) = candidates.last() {
@@ -159,12 +142,7 @@ fn candidates(disk: &Disk) -> Result<(Vec<Candidate>, Option<String>), Fatal> {
                 return Err(damaged(&name, 0, "the segment belongs to another journal"));
             }
         }
-        candidates.push(Candidate {
-            name,
-            file,
-            head,
-            generation,
-        });
+        candidates.push(Candidate { name, file, head, generation });
     }
     Ok((candidates, None))
 }
@@ -177,12 +155,7 @@ impl Recovered {
         end: Option<u32>,
         replay: Replay<'_>,
     ) -> Result<Option<(u32, Vec<u8>)>, Fatal> {
-        let Candidate {
-            name,
-            file,
-            head,
-            generation,
-        } = candidate;
+        let Candidate { name, file, head, generation } = candidate;
         let mut raw = file.read_all().map_err(|e| failed("reading", name, &e))?;
         let len = raw.len() as u64;
         let sectors = usize::try_from(len.min(offset(head.sectors))).unwrap_or(0) / SECTOR;
@@ -197,18 +170,10 @@ impl Recovered {
             index: Vec::new(),
         };
         if head.first != self.next {
-            return Err(damaged(
-                name,
-                0,
-                "the segment does not continue the one before it",
-            ));
+            return Err(damaged(name, 0, "the segment does not continue the one before it"));
         }
-        let mut walk = Walk {
-            raw: &raw,
-            seed: sector::seed(self.journal),
-            at: 1,
-            generation: *generation,
-        };
+        let mut walk =
+            Walk { raw: &raw, seed: sector::seed(self.journal), at: 1, generation: *generation };
         let mut last = None;
         while end.is_none_or(|end| walk.at < end) {
             let Some((at, head, batch)) = walk.step() else {
@@ -286,15 +251,8 @@ impl Recovered {
     }
 
     fn torn(&mut self, name: &str, offset: u64) {
-        tracing::warn!(
-            file = name,
-            offset,
-            "cut a torn end: it was not acknowledged"
-        );
-        self.recovery.torn = Some(Torn {
-            file: name.into(),
-            offset,
-        });
+        tracing::warn!(file = name, offset, "cut a torn end: it was not acknowledged");
+        self.recovery.torn = Some(Torn { file: name.into(), offset });
     }
 }
 
@@ -310,10 +268,7 @@ fn sealed(name: &str, walk: &Walk<'_>, end: u32) -> Result<(), Fatal> {
             Some(_) => {}
         }
     }
-    let why = format!(
-        "a batch is missing; the segment ends at byte {}",
-        offset(end)
-    );
+    let why = format!("a batch is missing; the segment ends at byte {}", offset(end));
     Err(damaged(name, offset(walk.at), &why))
 }
 

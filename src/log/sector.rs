@@ -67,10 +67,7 @@ pub(crate) fn inspect(sector: &[u8], seed: u32, at: u32) -> Found {
     if check != u32_at(sector, CHECK) || word >> 1 == 0 {
         return Found::Bad;
     }
-    Found::Intact(Stamp {
-        generation: word >> 1,
-        first: word & 1 == 1,
-    })
+    Found::Intact(Stamp { generation: word >> 1, first: word & 1 == 1 })
 }
 
 /// The contents of whole sectors, put together.

@@ -70,11 +70,7 @@ impl SegmentHead {
             sectors: sector::u32_at(sector, 40),
         };
         let Found::Intact(stamp) = sector::inspect(sector, sector::seed(head.journal), 0) else {
-            return Err(damaged(
-                file,
-                0,
-                "the head of the segment does not match its checksum",
-            ));
+            return Err(damaged(file, 0, "the head of the segment does not match its checksum"));
         };
         let version = sector::u32_at(sector, 8);
         if &sector[..8] != MAGIC || version != VERSION {
@@ -107,11 +103,7 @@ pub(crate) struct Segment {
 impl Segment {
     /// Remembers the place of a batch, if it is far enough from the last one remembered.
     pub(crate) fn remember(&mut self, first: Ticket, at: u32) {
-        if self
-            .index
-            .last()
-            .is_none_or(|&(_, last)| at - last >= SPARSE)
-        {
+        if self.index.last().is_none_or(|&(_, last)| at - last >= SPARSE) {
             self.index.push((first, at));
         }
     }
@@ -152,11 +144,7 @@ impl Segment {
     }
 
     fn rot(&self, at: u32) -> Fatal {
-        damaged(
-            &name(self.sequence),
-            offset(at),
-            "a record that was durable can no longer be read",
-        )
+        damaged(&name(self.sequence), offset(at), "a record that was durable can no longer be read")
     }
 }
 
@@ -185,10 +173,7 @@ impl<'a> Walk<'a> {
         let begin = at as usize * SECTOR;
         let head = Head::read(&self.raw[begin..begin + SECTOR]);
         let count = u32::try_from(head.sectors()).ok()?;
-        let follows = Found::Intact(Stamp {
-            generation: stamp.generation,
-            first: false,
-        });
+        let follows = Found::Intact(Stamp { generation: stamp.generation, first: false });
         for position in at + 1..at.checked_add(count)? {
             if self.look(position)? != follows {
                 return None;
@@ -227,8 +212,5 @@ pub(crate) fn damaged(file: &str, offset: u64, why: &str) -> Fatal {
 
 /// A failed operation on a file.
 pub(crate) fn failed(what: &str, file: &str, error: &std::io::Error) -> Fatal {
-    Fatal::Disk {
-        what: format!("{what} {file}"),
-        error: error.to_string(),
-    }
+    Fatal::Disk { what: format!("{what} {file}"), error: error.to_string() }
 }

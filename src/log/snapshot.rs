@@ -93,9 +93,7 @@ pub struct SnapshotWriter {
 impl Snapshots {
     /// Finds the newest snapshot and verifies all of it; removes what a crash left behind.
     pub(super) fn find(disk: &Disk) -> Result<Self, Fatal> {
-        let names = disk
-            .list()
-            .map_err(|e| failed("listing", &disk.place(), &e))?;
+        let names = disk.list().map_err(|e| failed("listing", &disk.place(), &e))?;
         let complete = |name: &String| Some((number(name, "snapshot-", ".snap")?, name.clone()));
         let mut found: Vec<_> = names.iter().filter_map(complete).collect();
         found.sort_unstable();
@@ -107,8 +105,7 @@ impl Snapshots {
         let unfinished = |name: &&String| number(name, "snapshot-", ".tmp").is_some();
         let older = found.iter().map(|(_, name)| name);
         for name in names.iter().filter(unfinished).chain(older) {
-            disk.remove(name)
-                .map_err(|e| failed("removing", name, &e))?;
+            disk.remove(name).map_err(|e| failed("removing", name, &e))?;
         }
         Ok(Self(Rc::new(Shelf {
             disk: disk.clone(),
@@ -122,10 +119,7 @@ impl Snapshots {
     }
 
     pub(super) fn begin(&self, meta: &[u8]) -> Result<SnapshotWriter, SnapshotError> {
-        assert!(
-            meta.len() <= META_MAX,
-            "the meta data of a snapshot is small"
-        );
+        assert!(meta.len() <= META_MAX, "the meta data of a snapshot is small");
         let shelf = self.0.clone();
         let name = format!("snapshot-{:016x}.tmp", shelf.next());
         let file = match shelf.disk.create(&name) {
@@ -226,9 +220,7 @@ impl SnapshotWriter {
         self.len += self.block.len() as u64;
         self.unsynced += self.block.len() as u64;
         self.block.extend_from_slice(&check.to_le_bytes());
-        let written = self
-            .file
-            .write_at(block_offset(self.meta.len(), at), &self.block);
+        let written = self.file.write_at(block_offset(self.meta.len(), at), &self.block);
         self.block.clear();
         self.checked(written)
     }
@@ -273,9 +265,7 @@ impl Snapshot {
         while at < end {
             let block = self.block(at / BLOCK as u64)?;
             let from = usize::try_from(at % BLOCK as u64).unwrap_or(0);
-            let until = block
-                .len()
-                .min(from + usize::try_from(end - at).unwrap_or(BLOCK));
+            let until = block.len().min(from + usize::try_from(end - at).unwrap_or(BLOCK));
             contents.extend_from_slice(&block[from..until]);
             at += (until - from) as u64;
         }
@@ -323,11 +313,7 @@ impl Snapshot {
         }
         let expected = block_offset(meta_len, 0) + len + blocks * 4;
         if file_len != expected {
-            return Err(damaged(
-                name,
-                expected.min(file_len),
-                "the snapshot's length is wrong",
-            ));
+            return Err(damaged(name, expected.min(file_len), "the snapshot's length is wrong"));
         }
         Ok(snapshot)
     }
@@ -363,11 +349,7 @@ fn check_head(name: &str, raw: &[u8]) -> Result<(usize, u64), Fatal> {
     }
     let meta_len = u32_at(raw, 12) as usize;
     if meta_len > META_MAX {
-        return Err(damaged(
-            name,
-            12,
-            "the snapshot's meta data is larger than possible",
-        ));
+        return Err(damaged(name, 12, "the snapshot's meta data is larger than possible"));
     }
     Ok((meta_len, u64_at(raw, 16)))
 }

@@ -147,13 +147,7 @@ pub(super) fn first(disk: &Disk, journal: u64, bytes: u64) -> io::Result<Segment
         disk.remove(&name)?;
     }
     let sectors = u32::try_from(bytes / offset(1)).map_err(io::Error::other)?;
-    let head = SegmentHead {
-        journal,
-        sequence: 1,
-        first: Ticket(1),
-        previous_end: 0,
-        sectors,
-    };
+    let head = SegmentHead { journal, sequence: 1, first: Ticket(1), previous_end: 0, sectors };
     let file = disk.create(MAKING)?;
     fill(&file, 0, bytes)?;
     file.write_at(0, &head.encode(1))?;

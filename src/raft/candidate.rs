@@ -67,10 +67,7 @@ async fn stand(core: &Core, mut campaign: Campaign) -> Result<Outcome, Stop> {
             }
         }
         let term = core.term().next();
-        core.promise_anew(HardState {
-            term,
-            vote: Some(core.me()),
-        });
+        core.promise_anew(HardState { term, vote: Some(core.me()) });
         match ask(core, Question::WillYou { transfer }).await? {
             Round::Won => return Ok(Outcome::Won(Elected { term })),
             Round::Lost(follower) => return Ok(Outcome::Lost(follower)),
@@ -93,10 +90,7 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
     for peer in core.config.peers() {
         match question {
             Question::WouldYou => {
-                let ballot = Ballot {
-                    last,
-                    transfer: false,
-                };
+                let ballot = Ballot { last, transfer: false };
                 core.send_as(core.term().next(), peer, Message::PreVote(ballot));
             }
             Question::WillYou { transfer } => {

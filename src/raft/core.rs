@@ -213,11 +213,7 @@ impl Core {
     /// A random instant at which a follower that hears nothing gives up waiting.
     pub(crate) fn election_deadline(&self) -> Time {
         let timing = &self.config.timing;
-        self.now.get()
-            + self
-                .env
-                .rng
-                .between(timing.election_min, timing.election_max)
+        self.now.get() + self.env.rng.between(timing.election_min, timing.election_max)
     }
 
     /// A client of this node asks for something.
@@ -258,8 +254,7 @@ impl Core {
             "one vote a term"
         );
         let record = borsh::to_vec(&promise).expect("memory does not refuse a write");
-        self.promise_ticket
-            .set(self.journal.submit(RECORD_PROMISE, &[&record]));
+        self.promise_ticket.set(self.journal.submit(RECORD_PROMISE, &[&record]));
         self.promise_durable.set(false);
         self.promise.set(promise);
         let HardState { term, vote } = promise;
@@ -281,9 +276,7 @@ impl Core {
         if self.promise_durable.get() {
             self.env.net.send(to, frame);
         } else {
-            self.outbox
-                .borrow_mut()
-                .push_back((self.promise_ticket.get(), to, frame));
+            self.outbox.borrow_mut().push_back((self.promise_ticket.get(), to, frame));
         }
     }
 
@@ -292,10 +285,7 @@ impl Core {
         let promise = self.promise.get();
         let granted = rules::may_vote(promise, from, last, self.log.borrow().last());
         if granted && promise.vote.is_none() {
-            self.promise_anew(HardState {
-                vote: Some(from),
-                ..promise
-            });
+            self.promise_anew(HardState { vote: Some(from), ..promise });
         }
         self.send(from, Message::RequestVoteReply { granted });
         granted
@@ -307,23 +297,14 @@ impl Core {
     pub(crate) fn write(&self, log: &mut Log, entries: Entries) {
         if self.observer.is_some() {
             if entries.first() <= log.last().index {
-                self.observer.tell(|| Told::Truncated {
-                    from: entries.first(),
-                });
+                self.observer.tell(|| Told::Truncated { from: entries.first() });
             }
             for entry in entries.iter() {
                 let (index, term, digest) = (entry.index, entry.term, entry.digest());
-                self.observer.tell(|| Told::Appended {
-                    index,
-                    term,
-                    digest,
-                });
+                self.observer.tell(|| Told::Appended { index, term, digest });
             }
         }
-        assert!(
-            entries.first() > self.commit.get(),
-            "what is decided is never overwritten"
-        );
+        assert!(entries.first() > self.commit.get(), "what is decided is never overwritten");
         log.append(&self.journal, entries);
     }
 
@@ -361,17 +342,10 @@ impl Core {
         if applied >= commit {
             return Ok(());
         }
-        let entries = self
-            .log
-            .borrow()
-            .read(&self.journal, applied.next(), APPLY_BYTES)?;
+        let entries = self.log.borrow().read(&self.journal, applied.next(), APPLY_BYTES)?;
         let entries = entries.expect("what is not applied is not compacted");
         let mut host = self.host.borrow_mut();
-        for entry in entries
-            .iter()
-            .take(APPLY_SLICE)
-            .take_while(|entry| entry.index <= commit)
-        {
+        for entry in entries.iter().take(APPLY_SLICE).take_while(|entry| entry.index <= commit) {
             host.apply(self.me(), entry);
             self.applied.set(entry.index);
         }
@@ -393,11 +367,7 @@ impl Core {
         if self.applied.get() >= index {
             read.reply.send(Ok(()));
         } else {
-            self.reads_at
-                .borrow_mut()
-                .entry(index)
-                .or_default()
-                .push(read);
+            self.reads_at.borrow_mut().entry(index).or_default().push(read);
         }
     }
 
@@ -406,10 +376,7 @@ impl Core {
         while let Some(entry) = waiting.first_entry()
             && *entry.key() <= self.applied.get()
         {
-            entry
-                .remove()
-                .into_iter()
-                .for_each(|read| read.reply.send(Ok(())));
+            entry.remove().into_iter().for_each(|read| read.reply.send(Ok(())));
         }
     }
 
@@ -427,11 +394,7 @@ impl Core {
         let somebody = self.host.borrow().waiting() > 0
             || !self.reads.borrow().is_empty()
             || !self.reads_at.borrow().is_empty();
-        if somebody {
-            self.sweep_due.get()
-        } else {
-            Time::NEVER
-        }
+        if somebody { self.sweep_due.get() } else { Time::NEVER }
     }
 
     /// Refuses what has waited too long.

@@ -118,11 +118,7 @@ impl Core {
                     continue;
                 }
             };
-            let letter = Letter {
-                from,
-                term: envelope.term,
-                message: envelope.message,
-            };
+            let letter = Letter { from, term: envelope.term, message: envelope.message };
             if let Some(event) = self.judge(letter) {
                 return Some(event);
             }
@@ -169,11 +165,7 @@ impl Core {
     fn leader_is_alive(&self) -> bool {
         let patience = self.config.timing.election_min;
         self.view.role.get() == Role::Leader
-            || self
-                .view
-                .heard
-                .get()
-                .is_some_and(|at| self.now.get().since(at) < patience)
+            || self.view.heard.get().is_some_and(|at| self.now.get().since(at) < patience)
     }
 
     fn answer_pre_vote(&self, from: NodeId, asked: Term, last: Position) {
@@ -192,10 +184,7 @@ impl Core {
             Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
                 Message::PreVoteReply { granted: false }
             }
-            Message::ReadIndex { id } => Message::ReadIndexReply {
-                id: *id,
-                index: None,
-            },
+            Message::ReadIndex { id } => Message::ReadIndexReply { id: *id, index: None },
             _ => return,
         };
         self.send(letter.from, reply);

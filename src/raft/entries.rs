@@ -82,11 +82,7 @@ impl Entries {
     /// None at all; the next entry would be `first`.
     #[must_use]
     pub fn none(first: Index) -> Self {
-        Self {
-            first,
-            count: 0,
-            bytes: Bytes::new(),
-        }
+        Self { first, count: 0, bytes: Bytes::new() }
     }
 
     /// Checks bytes from a peer or from the journal.
@@ -106,11 +102,7 @@ impl Entries {
             count += 1;
         }
         first.0.checked_add(count).ok_or(Malformed(at))?;
-        Ok(Self {
-            first,
-            count,
-            bytes,
-        })
+        Ok(Self { first, count, bytes })
     }
 
     /// The position of the first entry (or of the one that would follow, if there are none).
@@ -168,27 +160,16 @@ impl Entries {
                 break;
             }
         }
-        Self {
-            first: from.max(self.first),
-            count,
-            bytes: self.bytes.slice(start..end),
-        }
+        Self { first: from.max(self.first), count, bytes: self.bytes.slice(start..end) }
     }
 
     /// Those before `end`.
     #[must_use]
     pub fn before(&self, end: Index) -> Self {
-        let keep: usize = self
-            .iter()
-            .take_while(|e| e.index < end)
-            .map(|e| HEADER + e.payload.len())
-            .sum();
+        let keep: usize =
+            self.iter().take_while(|e| e.index < end).map(|e| HEADER + e.payload.len()).sum();
         let count = end.0.saturating_sub(self.first.0).min(self.count);
-        Self {
-            first: self.first,
-            count,
-            bytes: self.bytes.slice(..keep),
-        }
+        Self { first: self.first, count, bytes: self.bytes.slice(..keep) }
     }
 }
 
@@ -214,12 +195,7 @@ impl Builder {
     /// Entries of `term` from position `first` on; `capacity` is a guess of their bytes.
     #[must_use]
     pub fn new(first: Index, term: Term, capacity: usize) -> Self {
-        Self {
-            entries: 0,
-            first,
-            term,
-            bytes: BytesMut::with_capacity(capacity),
-        }
+        Self { entries: 0, first, term, bytes: BytesMut::with_capacity(capacity) }
     }
 
     /// Adds one.
@@ -274,10 +250,7 @@ fn read(index: Index, bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
         index,
         term: Term(u64_at(0)),
         kind,
-        origin: Origin {
-            node: NodeId(u64_at(9)),
-            request: u64_at(17),
-        },
+        origin: Origin { node: NodeId(u64_at(9)), request: u64_at(17) },
         payload: rest.get(..len)?,
     };
     Some((entry, HEADER + len))
@@ -292,10 +265,7 @@ mod tests {
     fn three() -> Entries {
         let mut builder = Builder::new(Index(5), Term(2), 0);
         for payload in [b"a".as_slice(), b"", b"ccc"] {
-            let origin = Origin {
-                node: NodeId(1),
-                request: 9,
-            };
+            let origin = Origin { node: NodeId(1), request: 9 };
             builder.push(Kind::Command, origin, payload);
         }
         builder.finish()
@@ -306,14 +276,8 @@ mod tests {
         let entries = three();
         let again = Entries::check(Index(5), entries.bytes().clone()).expect("well formed");
         assert_eq!(again, entries);
-        let payloads: Vec<_> = again
-            .iter()
-            .map(|e| (e.index.0, e.payload.to_vec()))
-            .collect();
-        assert_eq!(
-            payloads,
-            [(5, b"a".to_vec()), (6, vec![]), (7, b"ccc".to_vec())]
-        );
+        let payloads: Vec<_> = again.iter().map(|e| (e.index.0, e.payload.to_vec())).collect();
+        assert_eq!(payloads, [(5, b"a".to_vec()), (6, vec![]), (7, b"ccc".to_vec())]);
         assert_eq!(again.last(), Index(7));
     }
 

@@ -121,14 +121,6 @@ impl Observer {
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Observer({})",
-            if self.is_some() {
-                "listening"
-            } else {
-                "nobody"
-            }
-        )
+        write!(f, "Observer({})", if self.is_some() { "listening" } else { "nobody" })
     }
 }

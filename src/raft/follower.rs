@@ -34,10 +34,7 @@ impl Follower {
 
     /// Of a leader that was heard in the present term.
     pub(crate) fn of(leader: NodeId) -> Self {
-        Self {
-            leader: Some(leader),
-            why: "a leader was heard",
-        }
+        Self { leader: Some(leader), why: "a leader was heard" }
     }
 
     /// Why the role before this one was left.
@@ -103,11 +100,7 @@ async fn tenure(core: &Core, leader: Option<NodeId>) -> Result<End, Stop> {
     let mut tenure = Tenure {
         core,
         leader,
-        deadline: if alone {
-            core.now.get()
-        } else {
-            core.election_deadline()
-        },
+        deadline: if alone { core.now.get() } else { core.election_deadline() },
         verified: Index::ZERO,
         acknowledged: Index::ZERO,
         round: 0,
@@ -139,10 +132,7 @@ impl Tenure<'_> {
                 Event::Requests => self.forward(),
                 Event::Elapsed if self.overslept() => self.deadline = self.core.election_deadline(),
                 Event::Elapsed => {
-                    return Ok(End::Campaign(Campaign {
-                        transfer: false,
-                        _only_here: (),
-                    }));
+                    return Ok(End::Campaign(Campaign { transfer: false, _only_here: () }));
                 }
             }
         }
@@ -160,38 +150,16 @@ impl Tenure<'_> {
             Message::RequestVote(ballot) if self.core.answer_vote(from, ballot.last) => {
                 self.deadline = self.core.election_deadline();
             }
-            Message::AppendEntries {
-                prev,
-                commit,
-                round,
-                entries,
-            } => {
+            Message::AppendEntries { prev, commit, round, entries } => {
                 self.obey(from, round);
                 self.append(from, prev, commit, entries);
             }
-            Message::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                round,
-                piece,
-            } => {
+            Message::InstallSnapshot { covers, len, offset, round, piece } => {
                 self.obey(from, round);
-                self.receive_piece(
-                    from,
-                    Piece {
-                        covers,
-                        len,
-                        offset,
-                        bytes: piece,
-                    },
-                );
+                self.receive_piece(from, Piece { covers, len, offset, bytes: piece });
             }
             Message::TimeoutNow if self.leader == Some(from) => {
-                return Some(Campaign {
-                    transfer: true,
-                    _only_here: (),
-                });
+                return Some(Campaign { transfer: true, _only_here: () });
             }
             Message::ForwardDeclined { requests, why } => self.declined(&requests, why),
             Message::ReadIndexReply { id, index } => self.told_read_index(id, index),
@@ -200,8 +168,7 @@ impl Tenure<'_> {
             // decision lets the sender ask again.
             Message::Forward { .. } => {}
             Message::ReadIndex { id } => {
-                self.core
-                    .send(from, Message::ReadIndexReply { id, index: None });
+                self.core.send(from, Message::ReadIndexReply { id, index: None });
             }
             // Answers to what an earlier role of mine asked.
             _ => {}
@@ -224,11 +191,7 @@ impl Tenure<'_> {
             self.forward();
         }
         let patience = 2 * self.core.config.timing.heartbeat;
-        if self
-            .asked
-            .as_ref()
-            .is_some_and(|asked| now.since(asked.at) > patience)
-        {
+        if self.asked.as_ref().is_some_and(|asked| now.since(asked.at) > patience) {
             self.ask_again();
         }
     }
@@ -242,13 +205,7 @@ impl Tenure<'_> {
             // What is decided is the same everywhere: only what follows it can be new.
             let term = log.term_at(decided).unwrap_or(prev.term);
             let rest = entries.slice(decided.next(), usize::MAX);
-            (
-                Position {
-                    term,
-                    index: decided.min(entries.last().max(prev.index)),
-                },
-                rest,
-            )
+            (Position { term, index: decided.min(entries.last().max(prev.index)) }, rest)
         } else {
             (prev, entries)
         };
@@ -256,20 +213,13 @@ impl Tenure<'_> {
             let before = prev.index.prev().min(log.last().index);
             let hint = log.last_not_above(before, prev.term).max(decided);
             drop(log);
-            let outcome = AppendOutcome::Conflict {
-                refused: prev.index,
-                hint,
-            };
+            let outcome = AppendOutcome::Conflict { refused: prev.index, hint };
             let round = self.round;
-            return self
-                .core
-                .send(leader, Message::AppendReply { round, outcome });
+            return self.core.send(leader, Message::AppendReply { round, outcome });
         }
         let empty = entries.is_empty();
         let verified = if empty { prev.index } else { entries.last() };
-        let new = rules::first_new(entries.iter().map(|e| (e.index, e.term)), |i| {
-            log.term_at(i)
-        });
+        let new = rules::first_new(entries.iter().map(|e| (e.index, e.term)), |i| log.term_at(i));
         if new.is_some_and(|from| from <= decided) {
             tracing::error!(%leader, ?new, "an append contradicts what is decided: dropped");
             return;
@@ -279,8 +229,7 @@ impl Tenure<'_> {
         }
         drop(log);
         self.verified = self.verified.max(verified);
-        self.core
-            .commit_to(rules::follower_commit(decided, commit, self.verified));
+        self.core.commit_to(rules::follower_commit(decided, commit, self.verified));
         let acknowledged = self.acknowledged();
         if empty || acknowledged > self.acknowledged {
             self.acknowledge(leader, acknowledged);
@@ -294,13 +243,7 @@ impl Tenure<'_> {
     fn acknowledge(&mut self, leader: NodeId, index: Index) {
         self.acknowledged = index;
         let outcome = AppendOutcome::Matched(index);
-        self.core.send(
-            leader,
-            Message::AppendReply {
-                round: self.round,
-                outcome,
-            },
-        );
+        self.core.send(leader, Message::AppendReply { round: self.round, outcome });
     }
 
     fn acknowledge_growth(&mut self) {
@@ -317,14 +260,7 @@ impl Tenure<'_> {
     fn receive_piece(&mut self, leader: NodeId, piece: Piece) {
         let (covers, round) = (piece.covers, self.round);
         if let Some(have) = self.core.receive_piece(piece) {
-            self.core.send(
-                leader,
-                Message::InstallReply {
-                    covers,
-                    have,
-                    round,
-                },
-            );
+            self.core.send(leader, Message::InstallReply { covers, have, round });
         }
     }
 
@@ -332,14 +268,7 @@ impl Tenure<'_> {
         if let Some(leader) = self.leader
             && let Some((covers, have)) = self.core.snapshot_progress()
         {
-            self.core.send(
-                leader,
-                Message::InstallReply {
-                    covers,
-                    have,
-                    round: self.round,
-                },
-            );
+            self.core.send(leader, Message::InstallReply { covers, have, round: self.round });
         }
     }
 
@@ -347,14 +276,7 @@ impl Tenure<'_> {
         let (covers, have) = (self.core.log.borrow().snapshot(), INSTALLED);
         self.verified = self.verified.max(covers.index);
         if let Some(leader) = self.leader {
-            self.core.send(
-                leader,
-                Message::InstallReply {
-                    covers,
-                    have,
-                    round: self.round,
-                },
-            );
+            self.core.send(leader, Message::InstallReply { covers, have, round: self.round });
         }
     }
 
@@ -366,12 +288,9 @@ impl Tenure<'_> {
         let bytes_max = self.core.config.limits.append_bytes_max;
         loop {
             let mut commands: Vec<(u64, Bytes)> = Vec::new();
-            self.core
-                .host
-                .borrow_mut()
-                .take_queued(self.core.term(), bytes_max, &mut |n, c| {
-                    commands.push((n, c.clone()));
-                });
+            self.core.host.borrow_mut().take_queued(self.core.term(), bytes_max, &mut |n, c| {
+                commands.push((n, c.clone()));
+            });
             if commands.is_empty() {
                 break;
             }
@@ -387,11 +306,7 @@ impl Tenure<'_> {
         }
         let id = self.core.fresh_read_id();
         let reads = self.core.reads.take().into();
-        self.asked = Some(Asked {
-            id,
-            at: self.core.now.get(),
-            reads,
-        });
+        self.asked = Some(Asked { id, at: self.core.now.get(), reads });
         self.core.send(leader, Message::ReadIndex { id });
     }
 
@@ -409,10 +324,7 @@ impl Tenure<'_> {
         };
         match index {
             Some(index) => {
-                asked
-                    .reads
-                    .into_iter()
-                    .for_each(|read| self.core.answer_read_at(index, read));
+                asked.reads.into_iter().for_each(|read| self.core.answer_read_at(index, read));
             }
             None => self.core.reads.borrow_mut().extend(asked.reads),
         }

@@ -100,15 +100,10 @@ impl<M: StateMachine> Hosted<M> {
     /// Queues a command.
     pub(crate) fn ask(&mut self, command: Bytes) -> Promise<M::Response> {
         let (reply, answer) = ticket();
-        self.queued
-            .push_back(self.base + self.requests.len() as u64);
+        self.queued.push_back(self.base + self.requests.len() as u64);
         self.waiting += 1;
         self.waiting_bytes += command.len();
-        self.requests.push_back(Some(Request {
-            command,
-            sent: None,
-            reply,
-        }));
+        self.requests.push_back(Some(Request { command, sent: None, reply }));
         answer
     }
 
@@ -119,16 +114,10 @@ impl<M: StateMachine> Hosted<M> {
 
     /// The request, no longer waiting, if it was sent in `term` (or in any, if `None`).
     fn remove(&mut self, request: u64, term: Option<Term>) -> Option<Request<M::Response>> {
-        let found = self
-            .slot(request)?
-            .take_if(|r| term.is_none() || r.sent == term)?;
+        let found = self.slot(request)?.take_if(|r| term.is_none() || r.sent == term)?;
         self.waiting -= 1;
         self.waiting_bytes -= found.command.len();
-        while self
-            .requests
-            .pop_front_if(|request| request.is_none())
-            .is_some()
-        {
+        while self.requests.pop_front_if(|request| request.is_none()).is_some() {
             self.base += 1;
         }
         Some(found)
@@ -137,9 +126,7 @@ impl<M: StateMachine> Hosted<M> {
     fn refuse_all(&mut self, why: &Refused, which: impl Fn(&Request<M::Response>) -> bool) {
         let numbers = self.base..self.base + self.requests.len() as u64;
         for number in numbers {
-            if self
-                .slot(number)
-                .is_some_and(|r| r.as_ref().is_some_and(&which))
+            if self.slot(number).is_some_and(|r| r.as_ref().is_some_and(&which))
                 && let Some(request) = self.remove(number, None)
             {
                 request.reply.send(Err(why.clone()));
@@ -170,20 +157,12 @@ impl<M: StateMachine> Host for Hosted<M> {
             return;
         }
         let (index, term) = (entry.index, entry.term);
-        let committed = Committed {
-            index: index.0,
-            epoch: term.0,
-            payload: entry.payload,
-        };
+        let committed = Committed { index: index.0, epoch: term.0, payload: entry.payload };
         let response = self.machine.apply(committed);
         if entry.origin.node == me
             && let Some(request) = self.remove(entry.origin.request, Some(term))
         {
-            request.reply.send(Ok(Applied {
-                index,
-                term,
-                response,
-            }));
+            request.reply.send(Ok(Applied { index, term, response }));
         }
     }
 
@@ -225,14 +204,12 @@ impl<M: StateMachine> Host for Hosted<M> {
 
     fn expire(&mut self, now: Time, patience: Duration) {
         let mut overdue = None;
-        while let Some((_, number)) = self
-            .marks
-            .pop_front_if(|(since, _)| now.since(*since) >= patience)
+        while let Some((_, number)) =
+            self.marks.pop_front_if(|(since, _)| now.since(*since) >= patience)
         {
             overdue = Some(number);
         }
-        self.marks
-            .push_back((now, self.base + self.requests.len() as u64));
+        self.marks.push_back((now, self.base + self.requests.len() as u64));
         let Some(overdue) = overdue else { return };
         while self.base < overdue && !self.requests.is_empty() {
             if let Some(request) = self.remove(self.base, None) {
@@ -292,9 +269,7 @@ mod tests {
 
     fn sent(host: &mut Hosted<Count>, term: u64) -> Vec<u64> {
         let mut numbers = Vec::new();
-        host.take_queued(Term(term), usize::MAX, &mut |number, _| {
-            numbers.push(number)
-        });
+        host.take_queued(Term(term), usize::MAX, &mut |number, _| numbers.push(number));
         numbers
     }
 

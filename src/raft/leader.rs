@@ -64,11 +64,7 @@ impl<'a> Lead<'a> {
         let lead = Self {
             core,
             term: elected.term(),
-            peers: core
-                .config
-                .peers()
-                .map(|id| (id, Peer::new(id, last.next(), now)))
-                .collect(),
+            peers: core.config.peers().map(|id| (id, Peer::new(id, last.next(), now))).collect(),
             reads: RefCell::new(Reads::default()),
             beat: Cell::new(0),
             noop: last.next(),
@@ -77,14 +73,7 @@ impl<'a> Lead<'a> {
         };
         // Section 8: a no-op of its own term, so that what its predecessors left gets decided.
         let mut noop = Builder::new(last.next(), lead.term, HEADER);
-        noop.push(
-            Kind::Noop,
-            Origin {
-                node: core.me(),
-                request: 0,
-            },
-            &[],
-        );
+        noop.push(Kind::Noop, Origin { node: core.me(), request: 0 }, &[]);
         lead.append(noop);
         lead
     }
@@ -129,11 +118,7 @@ impl<'a> Lead<'a> {
                 peer.hear(self, round, outcome);
                 self.heard(round);
             }
-            Message::InstallReply {
-                covers,
-                have,
-                round,
-            } => {
+            Message::InstallReply { covers, have, round } => {
                 peer.hear_install(self.core.now.get(), round, covers, have);
                 self.heard(round);
             }
@@ -211,21 +196,15 @@ impl<'a> Lead<'a> {
             let mut batch = Builder::new(last.next(), self.term, 4 << 10);
             let mut refused = Vec::new();
             let full = self.core.journal.is_full();
-            self.core
-                .host
-                .borrow_mut()
-                .take_queued(self.term, limit, &mut |request, command| {
-                    if full {
-                        refused.push(request);
-                    } else {
-                        batch.push(Kind::Command, Origin { node: me, request }, command);
-                    }
-                });
+            self.core.host.borrow_mut().take_queued(self.term, limit, &mut |request, command| {
+                if full {
+                    refused.push(request);
+                } else {
+                    batch.push(Kind::Command, Origin { node: me, request }, command);
+                }
+            });
             for request in refused {
-                self.core
-                    .host
-                    .borrow_mut()
-                    .refuse(request, self.term, Refused::DiskFull);
+                self.core.host.borrow_mut().refuse(request, self.term, Refused::DiskFull);
             }
             if batch.is_empty() {
                 return;
@@ -240,10 +219,8 @@ impl<'a> Lead<'a> {
         let undecided = last.0 - self.core.commit.get().0;
         let too_large = |command: &Bytes| command.len() > limits.command_bytes_max;
         let mut forwarded = peer.forwarded.borrow_mut();
-        let new: Vec<_> = commands
-            .iter()
-            .filter(|(request, _)| forwarded.is_new(*request))
-            .collect();
+        let new: Vec<_> =
+            commands.iter().filter(|(request, _)| forwarded.is_new(*request)).collect();
         drop(forwarded);
         if new.is_empty() {
             return;
@@ -259,17 +236,12 @@ impl<'a> Lead<'a> {
         };
         if let Some(why) = why {
             let requests = new.iter().map(|(request, _)| *request).collect();
-            return self
-                .core
-                .send(peer.id, Message::ForwardDeclined { requests, why });
+            return self.core.send(peer.id, Message::ForwardDeclined { requests, why });
         }
         let bytes = new.iter().map(|(_, c)| HEADER + c.len()).sum();
         let mut batch = Builder::new(last.next(), self.term, bytes);
         for (request, command) in new {
-            let origin = Origin {
-                node: peer.id,
-                request: *request,
-            };
+            let origin = Origin { node: peer.id, request: *request };
             batch.push(Kind::Command, origin, command);
         }
         self.append(batch);
@@ -293,12 +265,7 @@ impl<'a> Lead<'a> {
     /// Answers the reads of a round that a majority has confirmed.
     fn confirm_reads(&self) {
         let round = self.reads.borrow().round();
-        let confirmed = self
-            .peers
-            .values()
-            .filter(|peer| peer.round() >= round)
-            .count()
-            + 1;
+        let confirmed = self.peers.values().filter(|peer| peer.round() >= round).count() + 1;
         if confirmed < majority(self.peers.len() + 1) {
             return;
         }
@@ -315,9 +282,7 @@ impl<'a> Lead<'a> {
         let now = self.core.now.get();
         if now >= self.tell_due.get() {
             self.tell_due.set(Time::NEVER);
-            self.peers
-                .values()
-                .for_each(|peer| peer.tell(self.core.commit.get()));
+            self.peers.values().for_each(|peer| peer.tell(self.core.commit.get()));
         }
         if now < self.beat_due.get() {
             return Ok(());
@@ -344,20 +309,11 @@ impl<'a> Lead<'a> {
         if late > patience {
             return Err("its own loop was late");
         }
-        let waits = self
-            .core
-            .journal
-            .waiting_since()
-            .map_or(Duration::ZERO, |at| now.since(at));
+        let waits = self.core.journal.waiting_since().map_or(Duration::ZERO, |at| now.since(at));
         if waits > patience && !self.core.journal.is_full() {
             return Err("its own disk is late");
         }
-        let alive = self
-            .peers
-            .values()
-            .filter(|p| now.since(p.heard()) < patience)
-            .count()
-            + 1;
+        let alive = self.peers.values().filter(|p| now.since(p.heard()) < patience).count() + 1;
         if alive < majority(self.peers.len() + 1) {
             return Err("no quorum answers");
         }

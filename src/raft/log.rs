@@ -64,10 +64,7 @@ impl Log {
     /// The end of the log.
     pub(crate) fn last(&self) -> Position {
         let term = self.terms.back().map_or(self.snapshot.term, |run| run.term);
-        Position {
-            term,
-            index: self.last,
-        }
+        Position { term, index: self.last }
     }
 
     /// The first entry that is there.
@@ -131,11 +128,7 @@ impl Log {
     pub(crate) fn replay(&mut self, ticket: Ticket, payload: Bytes) -> Result<(), String> {
         let entries = parse(payload)?;
         if entries.first() > self.last.next() && self.last >= self.first {
-            return Err(format!(
-                "entries from {} follow entry {}",
-                entries.first(),
-                self.last
-            ));
+            return Err(format!("entries from {} follow entry {}", entries.first(), self.last));
         }
         if self.last < self.first {
             self.first = entries.first();
@@ -152,10 +145,7 @@ impl Log {
         self.bytes_since_snapshot += entries.bytes().len() as u64;
         for entry in entries.iter() {
             if self.terms.back().is_none_or(|run| run.term != entry.term) {
-                self.terms.push_back(Position {
-                    term: entry.term,
-                    index: entry.index,
-                });
+                self.terms.push_back(Position { term: entry.term, index: entry.index });
             }
         }
         self.spans.push_back((entries.first(), ticket));
@@ -240,24 +230,15 @@ impl Log {
     ) -> Result<Entries, Fatal> {
         let after = self.spans.partition_point(|&(first, _)| first <= from);
         let (_, ticket) = self.spans[after - 1];
-        let end = self
-            .spans
-            .get(after)
-            .map_or(self.last.next(), |&(first, _)| first);
+        let end = self.spans.get(after).map_or(self.last.next(), |&(first, _)| first);
         let damaged = |why| {
             let file = format!("the journal's record {}", ticket.0);
-            Fatal::Damaged {
-                file,
-                offset: 0,
-                why,
-            }
+            Fatal::Damaged { file, offset: 0, why }
         };
         let record = journal.read(ticket)?;
         let record = record.ok_or_else(|| damaged("it is gone".into()))?;
         let entries = parse(record.payload).map_err(damaged)?;
-        Ok(entries
-            .before(end.min(self.last.next()))
-            .slice(from, bytes_max))
+        Ok(entries.before(end.min(self.last.next())).slice(from, bytes_max))
     }
 
     /// The state up to `covers` is in a durable snapshot: forgets entries, but not the `keep` last
@@ -275,20 +256,10 @@ impl Log {
         while self.terms.len() > 1 && self.terms[1].index <= self.first {
             self.terms.pop_front();
         }
-        while self
-            .cache
-            .front()
-            .is_some_and(|batch| batch.last() < self.first)
-        {
-            self.cache_bytes -= self
-                .cache
-                .pop_front()
-                .map_or(0, |batch| batch.bytes().len());
+        while self.cache.front().is_some_and(|batch| batch.last() < self.first) {
+            self.cache_bytes -= self.cache.pop_front().map_or(0, |batch| batch.bytes().len());
         }
-        let after = self
-            .cache
-            .iter()
-            .filter(|batch| batch.first() > covers.index);
+        let after = self.cache.iter().filter(|batch| batch.first() > covers.index);
         self.bytes_since_snapshot = after.map(|batch| batch.bytes().len() as u64).sum();
         self.spans.front().map(|&(_, ticket)| ticket)
     }
@@ -335,27 +306,14 @@ mod tests {
 
     fn journal() -> Journal {
         let (clock, rng) = (Clock::real(), Rng::seeded(1));
-        Journal::open(
-            &Disk::memory(),
-            &clock,
-            &rng,
-            Options::default(),
-            |_| Ok(()),
-        )
-        .expect("an empty disk")
+        Journal::open(&Disk::memory(), &clock, &rng, Options::default(), |_| Ok(()))
+            .expect("an empty disk")
     }
 
     fn entries(first: u64, term: u64, count: u64) -> Entries {
         let mut builder = Builder::new(Index(first), Term(term), 0);
         for request in 0..count {
-            builder.push(
-                Kind::Command,
-                Origin {
-                    node: NodeId(1),
-                    request,
-                },
-                b"x",
-            );
+            builder.push(Kind::Command, Origin { node: NodeId(1), request }, b"x");
         }
         builder.finish()
     }
@@ -365,10 +323,7 @@ mod tests {
         let all = journal.submitted();
         block_on(async {
             while journal.synced() < all {
-                assert!(
-                    poll_once(&mut *driver).await.is_none(),
-                    "memory does not fail"
-                );
+                assert!(poll_once(&mut *driver).await.is_none(), "memory does not fail");
                 yield_now().await;
             }
         });
@@ -381,10 +336,7 @@ mod tests {
     }
 
     fn at(index: u64, term: u64) -> Position {
-        Position {
-            term: Term(term),
-            index: Index(index),
-        }
+        Position { term: Term(term), index: Index(index) }
     }
 
     #[test]
@@ -419,11 +371,7 @@ mod tests {
         log.append(&journal, entries(3, 2, 4));
         let first_only = Ticket(journal.submitted().0 - 1);
         assert!(log.take_synced(first_only));
-        assert_eq!(
-            log.durable(),
-            Index(2),
-            "entries 3 to 5 of the first write are gone"
-        );
+        assert_eq!(log.durable(), Index(2), "entries 3 to 5 of the first write are gone");
     }
 
     #[test]
@@ -458,11 +406,7 @@ mod tests {
         sync(&mut driver, &journal, &mut log);
         log.compact(at(6, 2), 0);
         assert_eq!(log.first(), Index(7));
-        assert_eq!(
-            log.term_at(Index(6)),
-            Some(Term(2)),
-            "what the snapshot covers"
-        );
+        assert_eq!(log.term_at(Index(6)), Some(Term(2)), "what the snapshot covers");
         assert_eq!(log.term_at(Index(5)), None);
         assert_eq!(log.term_at(Index(9)), Some(Term(3)));
         assert_eq!(log.read(&journal, Index(6), 9).expect("readable"), None);
@@ -496,13 +440,9 @@ mod tests {
             for (number, batch) in [entries(5, 2, 2), entries(7, 2, 2)].into_iter().enumerate() {
                 let mut payload = batch.first().0.to_le_bytes().to_vec();
                 payload.extend_from_slice(batch.bytes());
-                log.replay(Ticket(number as u64), payload.into())
-                    .expect("our own bytes");
+                log.replay(Ticket(number as u64), payload.into()).expect("our own bytes");
             }
-            log.follow(Position {
-                term: Term(term),
-                index: Index(index),
-            });
+            log.follow(Position { term: Term(term), index: Index(index) });
             (log.first().0, log.last().index.0)
         };
         assert_eq!(found(3, 1), (5, 8), "released long ago");

@@ -170,41 +170,15 @@ enum Head {
     PreVoteReply(bool),
     RequestVote(Ballot),
     RequestVoteReply(bool),
-    AppendEntries {
-        prev: Position,
-        commit: Index,
-        round: u64,
-    },
-    AppendReply {
-        round: u64,
-        outcome: AppendOutcome,
-    },
-    InstallSnapshot {
-        covers: Position,
-        len: u64,
-        offset: u64,
-        round: u64,
-    },
-    InstallReply {
-        covers: Position,
-        have: u64,
-        round: u64,
-    },
+    AppendEntries { prev: Position, commit: Index, round: u64 },
+    AppendReply { round: u64, outcome: AppendOutcome },
+    InstallSnapshot { covers: Position, len: u64, offset: u64, round: u64 },
+    InstallReply { covers: Position, have: u64, round: u64 },
     TimeoutNow,
-    Forward {
-        lens: Vec<(u64, u32)>,
-    },
-    ForwardDeclined {
-        requests: Vec<u64>,
-        why: Declined,
-    },
-    ReadIndex {
-        id: u64,
-    },
-    ReadIndexReply {
-        id: u64,
-        index: Option<Index>,
-    },
+    Forward { lens: Vec<(u64, u32)> },
+    ForwardDeclined { requests: Vec<u64>, why: Declined },
+    ReadIndex { id: u64 },
+    ReadIndexReply { id: u64, index: Option<Index> },
 }
 
 impl Envelope {
@@ -214,11 +188,8 @@ impl Envelope {
         let bulk_len: usize = self.message.bulk().map(Bytes::len).sum();
         let mut frame = Vec::with_capacity(64 + bulk_len);
         let head = (self.term, Head::of(&self.message));
-        head.serialize(&mut frame)
-            .expect("memory does not refuse a write");
-        self.message
-            .bulk()
-            .for_each(|bytes| frame.extend_from_slice(bytes));
+        head.serialize(&mut frame).expect("memory does not refuse a write");
+        self.message.bulk().for_each(|bytes| frame.extend_from_slice(bytes));
         frame.into()
     }
 
@@ -257,47 +228,21 @@ impl Head {
             Message::PreVoteReply { granted } => Self::PreVoteReply(granted),
             Message::RequestVote(ballot) => Self::RequestVote(ballot),
             Message::RequestVoteReply { granted } => Self::RequestVoteReply(granted),
-            Message::AppendEntries {
-                prev,
-                commit,
-                round,
-                ..
-            } => Self::AppendEntries {
-                prev,
-                commit,
-                round,
-            },
+            Message::AppendEntries { prev, commit, round, .. } => {
+                Self::AppendEntries { prev, commit, round }
+            }
             Message::AppendReply { round, outcome } => Self::AppendReply { round, outcome },
-            Message::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                round,
-                ..
-            } => Self::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                round,
-            },
-            Message::InstallReply {
-                covers,
-                have,
-                round,
-            } => Self::InstallReply {
-                covers,
-                have,
-                round,
-            },
+            Message::InstallSnapshot { covers, len, offset, round, .. } => {
+                Self::InstallSnapshot { covers, len, offset, round }
+            }
+            Message::InstallReply { covers, have, round } => {
+                Self::InstallReply { covers, have, round }
+            }
             Message::TimeoutNow => Self::TimeoutNow,
             Message::Forward { commands } => {
                 let len = |bytes: &Bytes| u32::try_from(bytes.len()).expect("limited at the door");
-                let lens = commands
-                    .iter()
-                    .map(|(request, bytes)| (*request, len(bytes)));
-                Self::Forward {
-                    lens: lens.collect(),
-                }
+                let lens = commands.iter().map(|(request, bytes)| (*request, len(bytes)));
+                Self::Forward { lens: lens.collect() }
             }
             Message::ForwardDeclined { requests, why } => Self::ForwardDeclined { requests, why },
             Message::ReadIndex { id } => Self::ReadIndex { id },
@@ -308,34 +253,14 @@ impl Head {
     fn with(self, bulk: Bytes) -> Result<Message, Malformed> {
         let bulk_len = bulk.len();
         let message = match self {
-            Self::AppendEntries {
-                prev,
-                commit,
-                round,
-            } => {
+            Self::AppendEntries { prev, commit, round } => {
                 let first = Index(prev.index.0.saturating_add(1));
                 let entries =
                     Entries::check(first, bulk).map_err(|error| Malformed(error.to_string()))?;
-                return Ok(Message::AppendEntries {
-                    prev,
-                    commit,
-                    round,
-                    entries,
-                });
+                return Ok(Message::AppendEntries { prev, commit, round, entries });
             }
-            Self::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                round,
-            } => {
-                return Ok(Message::InstallSnapshot {
-                    covers,
-                    len,
-                    offset,
-                    round,
-                    piece: bulk,
-                });
+            Self::InstallSnapshot { covers, len, offset, round } => {
+                return Ok(Message::InstallSnapshot { covers, len, offset, round, piece: bulk });
             }
             Self::Forward { lens } => return split(&lens, &bulk),
             Self::PreVote(ballot) => Message::PreVote(ballot),
@@ -343,15 +268,9 @@ impl Head {
             Self::RequestVote(ballot) => Message::RequestVote(ballot),
             Self::RequestVoteReply(granted) => Message::RequestVoteReply { granted },
             Self::AppendReply { round, outcome } => Message::AppendReply { round, outcome },
-            Self::InstallReply {
-                covers,
-                have,
-                round,
-            } => Message::InstallReply {
-                covers,
-                have,
-                round,
-            },
+            Self::InstallReply { covers, have, round } => {
+                Message::InstallReply { covers, have, round }
+            }
             Self::TimeoutNow => Message::TimeoutNow,
             Self::ForwardDeclined { requests, why } => Message::ForwardDeclined { requests, why },
             Self::ReadIndex { id } => Message::ReadIndex { id },
@@ -368,9 +287,7 @@ fn split(lens: &[(u64, u32)], bulk: &Bytes) -> Result<Message, Malformed> {
     let mut at = 0usize;
     let mut commands = Vec::with_capacity(lens.len());
     for &(id, len) in lens {
-        let end = at
-            .checked_add(len as usize)
-            .filter(|&end| end <= bulk.len());
+        let end = at.checked_add(len as usize).filter(|&end| end <= bulk.len());
         let end = end.ok_or_else(|| Malformed(format!("command {id} is cut off")))?;
         commands.push((id, bulk.slice(at..end)));
         at = end;
@@ -394,45 +311,21 @@ impl fmt::Debug for Message {
             Self::PreVoteReply { granted } => write!(f, "PreVoteReply granted={granted}"),
             Self::RequestVote(b) => write!(f, "RequestVote last={:?}", b.last),
             Self::RequestVoteReply { granted } => write!(f, "RequestVoteReply granted={granted}"),
-            Self::AppendEntries {
-                prev,
-                commit,
-                round,
-                entries,
-            } => {
-                write!(
-                    f,
-                    "AppendEntries prev={prev:?} commit={commit:?} round={round}"
-                )?;
-                if entries.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, " {entries:?}")
-                }
+            Self::AppendEntries { prev, commit, round, entries } => {
+                write!(f, "AppendEntries prev={prev:?} commit={commit:?} round={round}")?;
+                if entries.is_empty() { Ok(()) } else { write!(f, " {entries:?}") }
             }
             Self::AppendReply { round, outcome } => match outcome {
                 AppendOutcome::Matched(index) => {
                     write!(f, "AppendReply matched={index:?} round={round}")
                 }
                 AppendOutcome::Conflict { refused, hint } => {
-                    write!(
-                        f,
-                        "AppendReply refused={refused:?} hint={hint:?} round={round}"
-                    )
+                    write!(f, "AppendReply refused={refused:?} hint={hint:?} round={round}")
                 }
             },
-            Self::InstallSnapshot {
-                covers,
-                len,
-                offset,
-                piece,
-                ..
-            } => {
+            Self::InstallSnapshot { covers, len, offset, piece, .. } => {
                 let to = offset.saturating_add(piece.len() as u64);
-                write!(
-                    f,
-                    "InstallSnapshot {covers:?} bytes {offset}..{to} of {len}"
-                )
+                write!(f, "InstallSnapshot {covers:?} bytes {offset}..{to} of {len}")
             }
             Self::InstallReply { covers, have, .. } => {
                 write!(f, "InstallReply {covers:?} have={have}")
@@ -465,44 +358,21 @@ mod tests {
     use crate::raft::entries::{Builder, Kind, Origin};
 
     fn samples() -> Vec<Envelope> {
-        let last = Position {
-            term: Term(2),
-            index: Index(7),
-        };
+        let last = Position { term: Term(2), index: Index(7) };
         let mut builder = Builder::new(Index(8), Term(3), 0);
-        let origin = Origin {
-            node: NodeId(2),
-            request: 4,
-        };
+        let origin = Origin { node: NodeId(2), request: 4 };
         builder.push(Kind::Command, origin, b"payload");
         let entries = builder.finish();
         let messages = vec![
-            Message::PreVote(Ballot {
-                last,
-                transfer: false,
-            }),
+            Message::PreVote(Ballot { last, transfer: false }),
             Message::PreVoteReply { granted: true },
-            Message::RequestVote(Ballot {
-                last,
-                transfer: true,
-            }),
+            Message::RequestVote(Ballot { last, transfer: true }),
             Message::RequestVoteReply { granted: false },
-            Message::AppendEntries {
-                prev: last,
-                commit: Index(5),
-                round: 9,
-                entries,
-            },
+            Message::AppendEntries { prev: last, commit: Index(5), round: 9, entries },
+            Message::AppendReply { round: 9, outcome: AppendOutcome::Matched(Index(8)) },
             Message::AppendReply {
                 round: 9,
-                outcome: AppendOutcome::Matched(Index(8)),
-            },
-            Message::AppendReply {
-                round: 9,
-                outcome: AppendOutcome::Conflict {
-                    refused: Index(7),
-                    hint: Index(3),
-                },
+                outcome: AppendOutcome::Conflict { refused: Index(7), hint: Index(3) },
             },
             Message::InstallSnapshot {
                 covers: last,
@@ -511,32 +381,16 @@ mod tests {
                 round: 1,
                 piece: Bytes::from_static(b"piece"),
             },
-            Message::InstallReply {
-                covers: last,
-                have: 15,
-                round: 1,
-            },
+            Message::InstallReply { covers: last, have: 15, round: 1 },
             Message::TimeoutNow,
             Message::Forward {
                 commands: vec![(1, Bytes::from_static(b"a")), (2, Bytes::from_static(b""))],
             },
-            Message::ForwardDeclined {
-                requests: vec![1, 2],
-                why: Declined::Overloaded,
-            },
+            Message::ForwardDeclined { requests: vec![1, 2], why: Declined::Overloaded },
             Message::ReadIndex { id: 4 },
-            Message::ReadIndexReply {
-                id: 4,
-                index: Some(Index(8)),
-            },
+            Message::ReadIndexReply { id: 4, index: Some(Index(8)) },
         ];
-        messages
-            .into_iter()
-            .map(|message| Envelope {
-                term: Term(3),
-                message,
-            })
-            .collect()
+        messages.into_iter().map(|message| Envelope { term: Term(3), message }).collect()
     }
 
     #[test]

@@ -141,19 +141,9 @@ impl<M: StateMachine> Node<M> {
         let hosted = Rc::new(RefCell::new(Hosted::new(machine, first_request)));
         let (journal, recovered) = recover::recover(&config, &env, &hosted)?;
         let checkpoint_due = recovered.checkpoint_due;
-        let core = Rc::new(Core::new(
-            config,
-            env,
-            journal,
-            observer,
-            hosted.clone(),
-            recovered,
-        ));
+        let core = Rc::new(Core::new(config, env, journal, observer, hosted.clone(), recovered));
         recover::begin(&core, checkpoint_due);
-        let life = Life {
-            future: Box::pin(live(core.clone())),
-            ending: Ending(core.clone()),
-        };
+        let life = Life { future: Box::pin(live(core.clone())), ending: Ending(core.clone()) };
         Ok((Self { core, hosted }, life))
     }
 
@@ -205,10 +195,7 @@ impl<M: StateMachine> Node<M> {
         }
         let (reply, answer) = ticket();
         let since = self.core.now.get();
-        self.core
-            .reads
-            .borrow_mut()
-            .push_back(Read { since, reply });
+        self.core.reads.borrow_mut().push_back(Read { since, reply });
         self.core.request();
         answer.await.unwrap_or(Err(Refused::ShuttingDown))?;
         Ok(self.read_stale(look))
@@ -263,21 +250,13 @@ impl<M: StateMachine> Node<M> {
 
 impl<M: StateMachine> Clone for Node<M> {
     fn clone(&self) -> Self {
-        Self {
-            core: self.core.clone(),
-            hosted: self.hosted.clone(),
-        }
+        Self { core: self.core.clone(), hosted: self.hosted.clone() }
     }
 }
 
 impl<M: StateMachine> fmt::Debug for Node<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Node({:?}, {:?})",
-            self.core.me(),
-            self.core.view.role.get()
-        )
+        write!(f, "Node({:?}, {:?})", self.core.me(), self.core.view.role.get())
     }
 }
 

@@ -36,13 +36,7 @@ impl Answers {
     pub(crate) fn give(self, core: &Core) {
         let index = self.index;
         for (peer, id) in self.remote {
-            core.send(
-                peer,
-                Message::ReadIndexReply {
-                    id,
-                    index: Some(index),
-                },
-            );
+            core.send(peer, Message::ReadIndexReply { id, index: Some(index) });
         }
         for read in self.local {
             core.answer_read_at(index, read);
@@ -72,10 +66,7 @@ impl Reads {
             return false;
         }
         self.round += 1;
-        self.under_way = Some(Answers {
-            index: commit,
-            ..std::mem::take(&mut self.waiting)
-        });
+        self.under_way = Some(Answers { index: commit, ..std::mem::take(&mut self.waiting) });
         true
     }
 

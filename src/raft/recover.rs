@@ -47,20 +47,13 @@ pub(crate) fn recover<H: Host>(
         batch_bytes_max: defaults.batch_bytes_max.min(half),
         ..defaults
     };
-    let journal = Journal::open(&env.disk, &env.clock, &env.rng, options, |record| {
-        replay.take(record)
-    })?;
+    let journal =
+        Journal::open(&env.disk, &env.clock, &env.rng, options, |record| replay.take(record))?;
     let mut log = replay.log;
-    let claimed = replay
-        .checkpoint
-        .as_ref()
-        .map_or(Position::default(), |c| c.snapshot);
+    let claimed = replay.checkpoint.as_ref().map_or(Position::default(), |c| c.snapshot);
     let covers = restore(config, &journal, host)?;
     if covers.index < claimed.index {
-        let why = format!(
-            "the journal expects a snapshot up to entry {}",
-            claimed.index
-        );
+        let why = format!("the journal expects a snapshot up to entry {}", claimed.index);
         return Err(damaged("the snapshot", &why));
     }
     if covers.index > Index::ZERO {
@@ -85,11 +78,7 @@ pub(crate) fn recover<H: Host>(
 }
 
 fn damaged(file: &str, why: &str) -> Fatal {
-    Fatal::Damaged {
-        file: file.into(),
-        offset: 0,
-        why: why.into(),
-    }
+    Fatal::Damaged { file: file.into(), offset: 0, why: why.into() }
 }
 
 impl Replay<'_> {
@@ -113,10 +102,7 @@ impl Replay<'_> {
                 self.checkpoint = Some(checkpoint);
             }
             kind => {
-                return Err(damaged(
-                    &name(),
-                    &format!("a record of an unknown kind {kind}"),
-                ));
+                return Err(damaged(&name(), &format!("a record of an unknown kind {kind}")));
             }
         }
         Ok(())
@@ -133,11 +119,7 @@ impl Replay<'_> {
             )))
         };
         if found.cluster != config.cluster {
-            return mismatch(
-                "cluster",
-                found.cluster.to_string(),
-                config.cluster.to_string(),
-            );
+            return mismatch("cluster", found.cluster.to_string(), config.cluster.to_string());
         }
         if found.node != config.node {
             return mismatch("node", found.node.to_string(), config.node.to_string());
@@ -165,9 +147,7 @@ fn restore<H: Host>(
             meta.cluster, config.cluster
         )));
     }
-    host.borrow_mut()
-        .restore(&read_all(&snapshot)?)
-        .map_err(Fatal::Restore)?;
+    host.borrow_mut().restore(&read_all(&snapshot)?).map_err(Fatal::Restore)?;
     Ok(meta.covers)
 }
 
@@ -182,12 +162,7 @@ pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
         let log = core.log.borrow();
         (log.snapshot().index, log.durable())
     };
-    core.observer.tell(|| Told::Started {
-        term,
-        vote,
-        snapshot,
-        durable,
-    });
+    core.observer.tell(|| Told::Started { term, vote, snapshot, durable });
     if core.observer.is_some() {
         tell_log(core, snapshot.next());
     }
@@ -202,11 +177,7 @@ fn tell_log(core: &Core, mut index: Index) {
     {
         for entry in entries.iter() {
             let (term, digest) = (entry.term, entry.digest());
-            core.observer.tell(|| Told::Appended {
-                index: entry.index,
-                term,
-                digest,
-            });
+            core.observer.tell(|| Told::Appended { index: entry.index, term, digest });
             index = entry.index.next();
         }
     }

@@ -159,9 +159,7 @@ impl Progress {
     fn matched_to(&mut self, index: Index) {
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched.next());
-        while let Some((_, bytes)) = self
-            .in_flight
-            .pop_front_if(|(last, _)| *last <= self.matched)
+        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(last, _)| *last <= self.matched)
         {
             self.in_flight_bytes -= bytes;
         }
@@ -228,17 +226,10 @@ async fn stream(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
             peer.progress.borrow_mut().back_to(hint);
             return Ok(Mode::Probe);
         }
-        while has_room(
-            peer,
-            limits.appends_in_flight_max,
-            limits.in_flight_bytes_max,
-        ) {
+        while has_room(peer, limits.appends_in_flight_max, limits.in_flight_bytes_max) {
             let next = peer.next();
             let read =
-                lead.core
-                    .log
-                    .borrow()
-                    .read(&lead.core.journal, next, limits.append_bytes_max)?;
+                lead.core.log.borrow().read(&lead.core.journal, next, limits.append_bytes_max)?;
             let Some(entries) = read else {
                 return Ok(Mode::Snapshot);
             };
@@ -288,15 +279,7 @@ fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
     peer.tell.set(false);
     peer.told.set(commit);
     let prev = Position { term, index };
-    lead.core.send(
-        peer.id,
-        Message::AppendEntries {
-            prev,
-            commit,
-            round,
-            entries,
-        },
-    );
+    lead.core.send(peer.id, Message::AppendEntries { prev, commit, round, entries });
     true
 }
 
@@ -352,15 +335,6 @@ fn send_piece(
     let round = speak(lead, peer);
     peer.tell.set(false);
     let len = snapshot.len();
-    lead.core.send(
-        peer.id,
-        Message::InstallSnapshot {
-            covers,
-            len,
-            offset,
-            round,
-            piece,
-        },
-    );
+    lead.core.send(peer.id, Message::InstallSnapshot { covers, len, offset, round, piece });
     Ok(())
 }

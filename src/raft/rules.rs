@@ -78,10 +78,7 @@ pub fn first_new(
     entries: impl Iterator<Item = (Index, Term)>,
     mine: impl Fn(Index) -> Option<Term>,
 ) -> Option<Index> {
-    entries
-        .into_iter()
-        .find(|&(index, term)| mine(index) != Some(term))
-        .map(|(index, _)| index)
+    entries.into_iter().find(|&(index, term)| mine(index) != Some(term)).map(|(index, _)| index)
 }
 
 /// "If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)"
@@ -107,11 +104,7 @@ pub fn leader_commit(
     term: Term,
 ) -> Index {
     let reached = Index(reached_by_majority(matches));
-    if reached > present && term_at(reached) == Some(term) {
-        reached
-    } else {
-        present
-    }
+    if reached > present && term_at(reached) == Some(term) { reached } else { present }
 }
 
 /// "(Updated on stable storage before responding to RPCs)" (figure 2, persistent state): a
@@ -137,18 +130,12 @@ mod tests {
     use super::*;
 
     fn at(index: u64, term: u64) -> Position {
-        Position {
-            term: Term(term),
-            index: Index(index),
-        }
+        Position { term: Term(term), index: Index(index) }
     }
 
     #[test]
     fn a_log_is_up_to_date_by_term_then_length() {
-        assert!(
-            is_up_to_date(at(1, 3), at(9, 2)),
-            "a later term wins over length"
-        );
+        assert!(is_up_to_date(at(1, 3), at(9, 2)), "a later term wins over length");
         assert!(!is_up_to_date(at(9, 2), at(1, 3)));
         assert!(is_up_to_date(at(5, 2), at(5, 2)));
         assert!(!is_up_to_date(at(4, 2), at(5, 2)));
@@ -156,24 +143,12 @@ mod tests {
 
     #[test]
     fn one_vote_a_term() {
-        let free = HardState {
-            term: Term(2),
-            vote: None,
-        };
-        let given = HardState {
-            term: Term(2),
-            vote: Some(NodeId(1)),
-        };
+        let free = HardState { term: Term(2), vote: None };
+        let given = HardState { term: Term(2), vote: Some(NodeId(1)) };
         assert!(may_vote(free, NodeId(2), at(1, 1), at(1, 1)));
-        assert!(
-            may_vote(given, NodeId(1), at(1, 1), at(1, 1)),
-            "asked twice, answered twice"
-        );
+        assert!(may_vote(given, NodeId(1), at(1, 1), at(1, 1)), "asked twice, answered twice");
         assert!(!may_vote(given, NodeId(2), at(9, 9), at(1, 1)));
-        assert!(
-            !may_vote(free, NodeId(2), at(1, 1), at(2, 1)),
-            "its log is behind"
-        );
+        assert!(!may_vote(free, NodeId(2), at(1, 1), at(2, 1)), "its log is behind");
     }
 
     #[test]
@@ -196,11 +171,8 @@ mod tests {
     fn only_a_conflict_truncates() {
         let mine = |index: Index| (index <= Index(3)).then_some(Term(1));
         let of = |terms: &[u64]| {
-            let entries: Vec<_> = terms
-                .iter()
-                .zip(1..)
-                .map(|(&term, index)| (Index(index), Term(term)))
-                .collect();
+            let entries: Vec<_> =
+                terms.iter().zip(1..).map(|(&term, index)| (Index(index), Term(term))).collect();
             first_new(entries.into_iter(), mine)
         };
         assert_eq!(of(&[1, 1]), None, "a late append changes nothing");
@@ -212,41 +184,22 @@ mod tests {
     fn a_follower_commits_only_what_it_verified() {
         assert_eq!(follower_commit(Index(2), Index(9), Index(5)), Index(5));
         assert_eq!(follower_commit(Index(2), Index(4), Index(5)), Index(4));
-        assert_eq!(
-            follower_commit(Index(6), Index(4), Index(5)),
-            Index(6),
-            "never back"
-        );
+        assert_eq!(follower_commit(Index(6), Index(4), Index(5)), Index(6), "never back");
     }
 
     #[test]
     fn a_majority_of_durable_matches_commits() {
         let all = |_| Some(Term(2));
-        assert_eq!(
-            leader_commit(Index(1), &mut [7, 5, 3], all, Term(2)),
-            Index(5)
-        );
-        assert_eq!(
-            leader_commit(Index(1), &mut [7, 0, 0], all, Term(2)),
-            Index(1)
-        );
-        assert_eq!(
-            leader_commit(Index(1), &mut [7, 6, 5, 4], all, Term(2)),
-            Index(5)
-        );
+        assert_eq!(leader_commit(Index(1), &mut [7, 5, 3], all, Term(2)), Index(5));
+        assert_eq!(leader_commit(Index(1), &mut [7, 0, 0], all, Term(2)), Index(1));
+        assert_eq!(leader_commit(Index(1), &mut [7, 6, 5, 4], all, Term(2)), Index(5));
     }
 
     #[test]
     fn an_older_term_is_not_committed_by_counting() {
         let terms = |index: Index| Some(if index <= Index(4) { Term(2) } else { Term(4) });
-        assert_eq!(
-            leader_commit(Index(1), &mut [4, 4, 1], terms, Term(4)),
-            Index(1)
-        );
-        assert_eq!(
-            leader_commit(Index(1), &mut [5, 5, 1], terms, Term(4)),
-            Index(5)
-        );
+        assert_eq!(leader_commit(Index(1), &mut [4, 4, 1], terms, Term(4)), Index(1));
+        assert_eq!(leader_commit(Index(1), &mut [5, 5, 1], terms, Term(4)), Index(5));
     }
 
     #[test]

@@ -31,11 +31,7 @@ pub(crate) struct Meta {
 impl Meta {
     fn new(core: &Core, covers: Position) -> Self {
         let members = core.config.members.iter().copied().collect();
-        Self {
-            cluster: core.config.cluster,
-            members,
-            covers,
-        }
+        Self { cluster: core.config.cluster, members, covers }
     }
 
     /// The meta of a stored snapshot.
@@ -88,10 +84,7 @@ impl Snapshots {
     }
 
     fn has_piece(&self) -> bool {
-        self.incoming
-            .borrow()
-            .as_ref()
-            .is_some_and(|incoming| incoming.piece.is_some())
+        self.incoming.borrow().as_ref().is_some_and(|incoming| incoming.piece.is_some())
     }
 
     fn take_piece(&self) -> Option<(Position, u64, Bytes)> {
@@ -128,9 +121,7 @@ impl Snapshots {
         }
         let limits = &core.config.limits;
         let last_len = core.journal.snapshot().map_or(0, |snapshot| snapshot.len());
-        let due = limits
-            .snapshot_log_bytes
-            .max(last_len.saturating_mul(limits.snapshot_factor));
+        let due = limits.snapshot_log_bytes.max(last_len.saturating_mul(limits.snapshot_factor));
         let log = core.log.borrow();
         if log.bytes_since_snapshot() >= due && core.applied.get() > log.snapshot().index {
             self.wanted.set(true);
@@ -169,11 +160,7 @@ pub(crate) async fn run(core: &Core) -> Fatal {
 async fn build(core: &Core) -> Result<(), SnapshotError> {
     core.snapshots.building.set(true);
     let index = core.applied.get();
-    let term = core
-        .log
-        .borrow()
-        .term_at(index)
-        .expect("what is applied is in the log");
+    let term = core.log.borrow().term_at(index).expect("what is applied is in the log");
     let covers = Position { term, index };
     let chunks = core.host.borrow().snapshot();
     let meta = borsh::to_vec(&Meta::new(core, covers)).expect("memory does not refuse a write");
@@ -248,16 +235,8 @@ impl Core {
             *slot = None;
             return Some(INSTALLED);
         }
-        if slot
-            .as_ref()
-            .is_none_or(|incoming| incoming.covers != piece.covers)
-        {
-            *slot = Some(Incoming {
-                covers: piece.covers,
-                len: piece.len,
-                have: 0,
-                piece: None,
-            });
+        if slot.as_ref().is_none_or(|incoming| incoming.covers != piece.covers) {
+            *slot = Some(Incoming { covers: piece.covers, len: piece.len, have: 0, piece: None });
         }
         let incoming = slot.as_mut()?;
         let ends_within = piece.bytes.len() as u64 <= incoming.len.saturating_sub(incoming.have);
@@ -273,10 +252,7 @@ impl Core {
     pub(crate) fn snapshot_progress(&self) -> Option<(Position, u64)> {
         let incoming = self.snapshots.incoming.borrow();
         let incoming = incoming.as_ref()?;
-        self.snapshots
-            .progressed
-            .take()
-            .then_some((incoming.covers, incoming.have))
+        self.snapshots.progressed.take().then_some((incoming.covers, incoming.have))
     }
 
     /// Makes a durable snapshot of the leader this node's state.
@@ -305,10 +281,7 @@ impl Core {
 
 fn restore(core: &Core, snapshot: &Snapshot) -> Result<(), Fatal> {
     let bytes = read_all(snapshot)?;
-    core.host
-        .borrow_mut()
-        .restore(&bytes)
-        .map_err(Fatal::Restore)
+    core.host.borrow_mut().restore(&bytes).map_err(Fatal::Restore)
 }
 
 /// The whole of a snapshot's state.

@@ -60,9 +60,7 @@ impl Bell {
 
 impl fmt::Debug for Bell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bell")
-            .field("rung", &self.0.rung.get())
-            .finish()
+        f.debug_struct("Bell").field("rung", &self.0.rung.get()).finish()
     }
 }
 

@@ -46,9 +46,7 @@ impl<T> Reply<T> {
     /// Whether nobody waits for the answer any more.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|slot| Rc::strong_count(slot) == 1)
+        self.0.as_ref().is_none_or(|slot| Rc::strong_count(slot) == 1)
     }
 }
 

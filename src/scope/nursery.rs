@@ -16,9 +16,7 @@ impl<'a, T> Nursery<'a, T> {
     /// No children yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            children: Vec::new(),
-        }
+        Self { children: Vec::new() }
     }
 
     /// Adds a child; it is first polled when the nursery is.

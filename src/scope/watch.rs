@@ -79,10 +79,7 @@ impl<T: Clone> Watch<T> {
 
 impl<T> Clone for Watch<T> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            seen: self.seen,
-        }
+        Self { inner: self.inner.clone(), seen: self.seen }
     }
 }
 
@@ -94,12 +91,7 @@ impl<T> fmt::Debug for Source<T> {
 
 impl<T> fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Watch(seen {} of {})",
-            self.seen,
-            self.inner.version.get()
-        )
+        write!(f, "Watch(seen {} of {})", self.seen, self.inner.version.get())
     }
 }
 

@@ -92,10 +92,7 @@ impl Checker {
     /// A checker of a cluster of `members` voters.
     #[must_use]
     pub fn new(members: usize) -> Self {
-        Self {
-            members,
-            ..Self::default()
-        }
+        Self { members, ..Self::default() }
     }
 
     /// The first broken invariant, if any.
@@ -119,9 +116,7 @@ impl Checker {
         let sights = &mut self.sights;
         match event {
             Event::Started { .. } => sights.starts += 1,
-            Event::Entered {
-                role: Role::Leader, ..
-            } => sights.leaders += 1,
+            Event::Entered { role: Role::Leader, .. } => sights.leaders += 1,
             Event::Truncated { .. } => sights.truncations += 1,
             Event::Compacted { .. } => sights.snapshots += 1,
             Event::Installed { .. } => sights.installs += 1,
@@ -157,20 +152,15 @@ impl Checker {
             self.report("I5", what);
         }
         let outcome = match event {
-            Event::Started {
-                term,
-                vote,
-                snapshot,
-                durable,
-            } => self.started(node, term, vote, snapshot, durable),
+            Event::Started { term, vote, snapshot, durable } => {
+                self.started(node, term, vote, snapshot, durable)
+            }
             Event::Entered { role, term, .. } => self.entered(node, role, term),
             Event::Left { .. } => Ok(()),
             Event::Promised { term, vote } => self.model(node).promise(term, vote),
-            Event::Appended {
-                index,
-                term,
-                digest,
-            } => self.appended(node, index, Slot { term, digest }),
+            Event::Appended { index, term, digest } => {
+                self.appended(node, index, Slot { term, digest })
+            }
             Event::Truncated { from } => self.truncated(node, from),
             Event::Synced { index } => self.model(node).synced(index),
             Event::Committed { index } => self.committed(node, index),
@@ -198,8 +188,7 @@ impl Checker {
             None if snapshot == Index::ZERO => Term::ZERO,
             None => return Err(("I4", format!("has a snapshot of undecided {snapshot:?}"))),
         };
-        self.model(node)
-            .start(term, vote, (snapshot, base_term), durable)?;
+        self.model(node).start(term, vote, (snapshot, base_term), durable)?;
         self.compare_restored(node)
     }
 
@@ -212,9 +201,7 @@ impl Checker {
         if first != node {
             return Err(("I1", format!("leads in {term:?}, and so did {first:?}")));
         }
-        let earlier = self
-            .decided
-            .partition_point(|decided| decided.in_term < term);
+        let earlier = self.decided.partition_point(|decided| decided.in_term < term);
         let Some(&last) = self.decided[..earlier].last() else {
             return Ok(());
         };
@@ -233,17 +220,11 @@ impl Checker {
         let model = self.model(node);
         let before = model.append(index, slot)?;
         if let Some(before) = before {
-            let seen = *self
-                .chain
-                .entry((index, slot.term))
-                .or_insert((slot.digest, before));
+            let seen = *self.chain.entry((index, slot.term)).or_insert((slot.digest, before));
             if seen != (slot.digest, before) {
                 return Err((
                     "I2",
-                    format!(
-                        "{index:?}@{:?} is {slot:?} after {before:?}, was {seen:?}",
-                        slot.term
-                    ),
+                    format!("{index:?}@{:?} is {slot:?} after {before:?}, was {seen:?}", slot.term),
                 ));
             }
         }
@@ -254,10 +235,7 @@ impl Checker {
         let decided = decided_at(&self.decided, from);
         let model = self.model(node);
         if from <= model.commit {
-            return Err((
-                "I4",
-                format!("removes {from:?}, which it knows to be decided"),
-            ));
+            return Err(("I4", format!("removes {from:?}, which it knows to be decided")));
         }
         if let (Some(decided), Ok(Some(slot))) = (decided, model.at(from))
             && decided.slot == slot
@@ -292,17 +270,10 @@ impl Checker {
 
     fn decide(&mut self, index: Index, slot: Slot, in_term: Term) -> Checked {
         self.decided.push(Decided { slot, in_term });
-        let holders = self
-            .nodes
-            .values()
-            .filter(|model| model.is_durable(index, slot))
-            .count();
+        let holders = self.nodes.values().filter(|model| model.is_durable(index, slot)).count();
         if holders < majority(self.members) {
             let of = self.members;
-            return Err((
-                "I5",
-                format!("decides {index:?}, durable on {holders} of {of} nodes"),
-            ));
+            return Err(("I5", format!("decides {index:?}, durable on {holders} of {of} nodes")));
         }
         Ok(())
     }
@@ -311,18 +282,11 @@ impl Checker {
         match decided_at(&self.decided, index) {
             Some(decided) if decided.slot.term == term => {}
             found => {
-                return Err((
-                    "I4",
-                    format!("snapshot to {index:?}@{term:?}, decided: {found:?}"),
-                ));
+                return Err(("I4", format!("snapshot to {index:?}@{term:?}, decided: {found:?}")));
             }
         }
         self.model(node).cover(index, term, install)?;
-        if install {
-            self.compare_restored(node)
-        } else {
-            Ok(())
-        }
+        if install { self.compare_restored(node) } else { Ok(()) }
     }
 
     /// Takes in what a node's machine applied and the digest of its state afterwards.
@@ -333,15 +297,9 @@ impl Checker {
         if let Err((invariant, what)) = outcome {
             self.report(invariant, format!("{node:?}: {what}"));
         } else if seen.0 != state.0 {
-            self.report(
-                "I4",
-                format!("{node:?} applies another command at {}", entry.index),
-            );
+            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
         } else if seen.1 != state.1 {
-            self.report(
-                "I11",
-                format!("{node:?} has another state at {}", entry.index),
-            );
+            self.report("I11", format!("{node:?} has another state at {}", entry.index));
         }
     }
 
@@ -361,11 +319,7 @@ impl Checker {
             return Ok(());
         };
         (model.restored, model.restored_at) = (None, None);
-        let seen = self
-            .states
-            .range(..=covers.0)
-            .next_back()
-            .map(|(_, &(_, digest))| digest);
+        let seen = self.states.range(..=covers.0).next_back().map(|(_, &(_, digest))| digest);
         match seen {
             Some(seen) if seen != digest => {
                 Err(("I11", format!("restored another state at {covers:?}")))

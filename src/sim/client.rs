@@ -111,19 +111,11 @@ async fn work(client: u32, office: Rc<Office>, rng: Rng) {
         let Some(node) = office.directory.any(&rng) else {
             continue;
         };
-        let longest = if rng.chance(800) {
-            PATIENCE_MIN * 8
-        } else {
-            PATIENCE_MAX
-        };
+        let longest = if rng.chance(800) { PATIENCE_MIN * 8 } else { PATIENCE_MAX };
         let patience = office.clock.sleep(rng.between(PATIENCE_MIN, longest));
         if rng.chance(650) {
             seq += 1;
-            let padding = if rng.chance(50) {
-                rng.within(0..=PADDING_MAX)
-            } else {
-                8
-            };
+            let padding = if rng.chance(50) { rng.within(0..=PADDING_MAX) } else { 8 };
             let command = Write { client, seq }.command(usize::try_from(padding).unwrap_or(0));
             write(&office, &node, Write { client, seq }, command, patience).await;
         } else {

@@ -163,13 +163,7 @@ impl<M: Digest> Cluster<M> {
             })
             .collect();
         let directory = Directory(Rc::default());
-        Self {
-            world,
-            setup,
-            make: Box::new(make),
-            seats,
-            directory,
-        }
+        Self { world, setup, make: Box::new(make), seats, directory }
     }
 
     /// The world: time, network, trace, invariants.
@@ -211,10 +205,7 @@ impl<M: Digest> Cluster<M> {
     /// Whether the node is up but frozen.
     #[must_use]
     pub fn is_paused(&self, node: NodeId) -> bool {
-        self.seats[&node]
-            .living
-            .as_ref()
-            .is_some_and(|living| living.paused)
+        self.seats[&node].living.as_ref().is_some_and(|living| living.paused)
     }
 
     /// How often the node has been polled in this life.
@@ -245,10 +236,7 @@ impl<M: Digest> Cluster<M> {
         let living = self
             .live(node)
             .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
-        self.directory
-            .0
-            .borrow_mut()
-            .insert(node, living.node.clone());
+        self.directory.0.borrow_mut().insert(node, living.node.clone());
         self.seat(node).living = Some(living);
         Ok(())
     }
@@ -279,13 +267,7 @@ impl<M: Digest> Cluster<M> {
             let outcome = life.await;
             end.replace(Some(outcome));
         });
-        Ok(Living {
-            group,
-            root,
-            node,
-            ended,
-            paused: false,
-        })
+        Ok(Living { group, root, node, ended, paused: false })
     }
 
     fn observer(&self, node: NodeId) -> Observer {
@@ -383,10 +365,7 @@ impl<M: Digest> Cluster<M> {
         } else {
             self.world.executor().thaw(group);
         }
-        self.world.note(format!(
-            "{} {node:?}",
-            if pause { "paused" } else { "resumed" }
-        ));
+        self.world.note(format!("{} {node:?}", if pause { "paused" } else { "resumed" }));
     }
 
     /// Kills a node and empties its disk. The checker forgets what the node promised: what a wiped
@@ -405,25 +384,18 @@ impl<M: Digest> Cluster<M> {
         let ended = living.ended.clone();
         living.node.shutdown();
         self.world.note(format!("asked {node:?} to shut down"));
-        self.world
-            .run_until(self.world.now() + span, || ended.borrow().is_some());
-        self.reap()
-            .into_iter()
-            .find(|(dead, _)| *dead == node)
-            .map(|(_, outcome)| outcome)
+        self.world.run_until(self.world.now() + span, || ended.borrow().is_some());
+        self.reap().into_iter().find(|(dead, _)| *dead == node).map(|(_, outcome)| outcome)
     }
 
     /// Cuts the links from each of `from` to each of `to`, in this direction.
     pub fn cut(&self, from: &[NodeId], to: &[NodeId]) {
         self.world.network(|network| {
             for &from in from {
-                to.iter()
-                    .filter(|&&to| to != from)
-                    .for_each(|&to| network.cut(from, to));
+                to.iter().filter(|&&to| to != from).for_each(|&to| network.cut(from, to));
             }
         });
-        self.world
-            .note(format!("cut {} > {}", list(from), list(to)));
+        self.world.note(format!("cut {} > {}", list(from), list(to)));
     }
 
     /// Cuts both ways between two groups.
@@ -456,18 +428,14 @@ impl<M: Digest> Cluster<M> {
         let agrees = |(leads, term): (Option<NodeId>, Term)| {
             leads == Some(leader.node) && term == leader.term
         };
-        let settled = all
-            .iter()
-            .all(|status| agrees((status.leader, status.term)));
+        let settled = all.iter().all(|status| agrees((status.leader, status.term)));
         settled.then_some(leader.node)
     }
 
     /// The nodes that are up and not paused.
     fn running(&self) -> impl Iterator<Item = &Node<Probe<M>>> {
         let living = self.seats.values().filter_map(|seat| seat.living.as_ref());
-        living
-            .filter(|living| !living.paused)
-            .map(|living| &living.node)
+        living.filter(|living| !living.paused).map(|living| &living.node)
     }
 
     /// Runs until all running nodes follow one leader, at most for `span`.
@@ -490,15 +458,11 @@ impl<M: Digest> Cluster<M> {
         let answer = Rc::new(Cell::new(None));
         let (to, done) = (answer.clone(), Rc::new(Cell::new(false)));
         let flag = done.clone();
-        let _task = self
-            .world
-            .executor()
-            .spawn(self.world.clients(), async move {
-                to.set(Some(future.await));
-                flag.set(true);
-            });
-        self.world
-            .run_until(self.world.now() + ANSWER_MAX, || done.get());
+        let _task = self.world.executor().spawn(self.world.clients(), async move {
+            to.set(Some(future.await));
+            flag.set(true);
+        });
+        self.world.run_until(self.world.now() + ANSWER_MAX, || done.get());
         answer.take()
     }
 }
@@ -523,11 +487,6 @@ impl<M: Digest> Drop for Cluster<M> {
 
 impl<M: Digest> fmt::Debug for Cluster<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Cluster({:?}, {:?})",
-            self.directory.0.borrow().keys(),
-            self.world
-        )
+        write!(f, "Cluster({:?}, {:?})", self.directory.0.borrow().keys(), self.world)
     }
 }

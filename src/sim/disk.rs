@@ -99,10 +99,7 @@ impl SimDisk {
     /// for never ends.
     #[must_use]
     pub fn disk(&self) -> Disk {
-        Disk::with(Rc::new(Handle {
-            shared: self.0.clone(),
-            life: self.0.life.get(),
-        }))
+        Disk::with(Rc::new(Handle { shared: self.0.clone(), life: self.0.life.get() }))
     }
 
     /// Cuts the power: any part of what was not synced is lost, by chance.
@@ -149,11 +146,7 @@ impl SimDisk {
         let state = self.0.state.borrow();
         let sectors = |inode: &Rc<RefCell<Inode>>| -> usize {
             let inode = inode.borrow();
-            inode
-                .waiting
-                .iter()
-                .map(|(_, at, data)| split(*at, data).count())
-                .sum()
+            inode.waiting.iter().map(|(_, at, data)| split(*at, data).count()).sum()
         };
         state.inodes.values().map(sectors).sum::<usize>() + state.waiting.len()
     }
@@ -322,8 +315,7 @@ impl State {
             })
         };
         let named = |number: &u64| names.values().chain(durable.values()).any(|n| n == number);
-        self.inodes
-            .retain(|number, _| named(number) || waits(number));
+        self.inodes.retain(|number, _| named(number) || waits(number));
     }
 
     /// How many changes of names there have been.

@@ -100,10 +100,7 @@ impl Executor {
     fn spawn_boxed(&self, group: Group, future: LocalFuture) -> Task<()> {
         let live = self.change(group, |members| members.live.clone());
         let total: usize = self.groups.borrow().values().map(|m| m.live.get()).sum();
-        assert!(
-            total < TASKS_MAX,
-            "a simulated world has at most {TASKS_MAX} tasks"
-        );
+        assert!(total < TASKS_MAX, "a simulated world has at most {TASKS_MAX} tasks");
         let guard = Counted::new(live);
         let counted = async move {
             future.await;
@@ -158,9 +155,7 @@ impl Executor {
         self.collect();
         self.change(group, |members| members.frozen = true);
         let mut ready = self.ready.borrow_mut();
-        self.frozen
-            .borrow_mut()
-            .extend(ready.extract_if(.., |(of, _)| *of == group));
+        self.frozen.borrow_mut().extend(ready.extract_if(.., |(of, _)| *of == group));
     }
 
     /// Polls `group` again.
@@ -168,9 +163,7 @@ impl Executor {
         self.collect();
         self.change(group, |members| members.frozen = false);
         let mut frozen = self.frozen.borrow_mut();
-        self.ready
-            .borrow_mut()
-            .extend(frozen.extract_if(.., |(of, _)| *of == group));
+        self.ready.borrow_mut().extend(frozen.extract_if(.., |(of, _)| *of == group));
     }
 
     /// Drops every future of `group`, now. `root` is the task that owns the others.
@@ -276,14 +269,8 @@ mod tests {
 
     #[test]
     fn the_seed_chooses_the_order_and_fifo_is_one_of_them() {
-        assert_eq!(
-            order_of_five(Order::Fifo, 1),
-            [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
-        );
-        assert_eq!(
-            order_of_five(Order::Seeded, 7),
-            order_of_five(Order::Seeded, 7)
-        );
+        assert_eq!(order_of_five(Order::Fifo, 1), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+        assert_eq!(order_of_five(Order::Seeded, 7), order_of_five(Order::Seeded, 7));
         let differing = (0..20)
             .filter(|&s| order_of_five(Order::Seeded, s) != order_of_five(Order::Seeded, s + 1));
         assert!(differing.count() > 15);
@@ -312,11 +299,7 @@ mod tests {
         });
         while executor.step().is_some() {}
         assert_eq!(executor.census(group), 2);
-        assert_eq!(
-            executor.kill(group, Some(root)),
-            0,
-            "a child that its parent holds is dropped"
-        );
+        assert_eq!(executor.kill(group, Some(root)), 0, "a child that its parent holds is dropped");
         assert_eq!(gone.get(), 2);
     }
 

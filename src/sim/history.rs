@@ -80,10 +80,7 @@ impl History {
         if at > floor.0 {
             return Ok(());
         }
-        Err(format!(
-            "{write} stands at {at:?}, but {:?} was answered before it began",
-            floor.0
-        ))
+        Err(format!("{write} stands at {at:?}, but {:?} was answered before it began", floor.0))
     }
 
     /// The write was refused.
@@ -111,10 +108,7 @@ impl History {
         if last >= floor.0 {
             return Ok(());
         }
-        Err(format!(
-            "a read shows the ledger to {last:?}, but {:?} was shown before",
-            floor.0
-        ))
+        Err(format!("a read shows the ledger to {last:?}, but {:?} was shown before", floor.0))
     }
 
     /// A read was refused; that is no harm.
@@ -176,9 +170,7 @@ mod tests {
     fn three() -> History {
         let mut history = History::default();
         let floor = history.begin_write(w(0));
-        history
-            .acknowledged(w(0), floor, Index(2))
-            .expect("the first");
+        history.acknowledged(w(0), floor, Index(2)).expect("the first");
         history.begin_write(w(1));
         history.refused(w(1), &Refused::Overloaded);
         history.begin_write(w(2));
@@ -194,11 +186,7 @@ mod tests {
 
     #[test]
     fn a_lost_write_is_found() {
-        assert!(
-            three()
-                .compare(&[(3, w(2))])
-                .is_err_and(|e| e.contains("lost"))
-        );
+        assert!(three().compare(&[(3, w(2))]).is_err_and(|e| e.contains("lost")));
     }
 
     #[test]
@@ -215,19 +203,13 @@ mod tests {
         let mut history = three();
         let early = history.begin_read();
         let floor = history.begin_write(w(3));
-        assert!(
-            history.read(early, Index(1)).is_err(),
-            "i2 was answered before"
-        );
+        assert!(history.read(early, Index(1)).is_err(), "i2 was answered before");
         assert!(history.acknowledged(w(3), floor, Index(2)).is_err());
         let mut history = three();
         let (one, two) = (history.begin_read(), history.begin_read());
         assert_eq!(history.read(one, Index(7)), Ok(()));
         assert_eq!(history.read(two, Index(2)), Ok(()), "they were concurrent");
         let late = history.begin_read();
-        assert!(
-            history.read(late, Index(6)).is_err(),
-            "reads do not go back"
-        );
+        assert!(history.read(late, Index(6)).is_err(), "reads do not go back");
     }
 }

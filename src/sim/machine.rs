@@ -36,8 +36,7 @@ impl Write {
     #[must_use]
     pub fn command(self, padding: usize) -> Bytes {
         let mut bytes = Vec::with_capacity(8 + padding);
-        self.serialize(&mut bytes)
-            .expect("memory does not refuse a write");
+        self.serialize(&mut bytes).expect("memory does not refuse a write");
         bytes.resize(8 + padding, 0);
         bytes.into()
     }
@@ -104,9 +103,7 @@ impl StateMachine for Ledger {
             next += slice.len();
             let mut chunk = Vec::with_capacity(slice.len() * 16);
             for write in slice {
-                write
-                    .serialize(&mut chunk)
-                    .expect("memory does not refuse a write");
+                write.serialize(&mut chunk).expect("memory does not refuse a write");
             }
             Some(chunk)
         }))
@@ -143,11 +140,7 @@ impl<M: Digest> Probe<M> {
     /// Watches `machine` on `node`.
     #[must_use]
     pub fn new(machine: M, node: NodeId, checker: Rc<RefCell<Checker>>) -> Self {
-        Self {
-            machine,
-            node,
-            checker,
-        }
+        Self { machine, node, checker }
     }
 }
 
@@ -156,9 +149,7 @@ impl<M: Digest> StateMachine for Probe<M> {
 
     fn apply(&mut self, entry: Committed<'_>) -> M::Response {
         let response = self.machine.apply(entry);
-        self.checker
-            .borrow_mut()
-            .applied(self.node, entry, self.machine.digest());
+        self.checker.borrow_mut().applied(self.node, entry, self.machine.digest());
         response
     }
 
@@ -168,9 +159,7 @@ impl<M: Digest> StateMachine for Probe<M> {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         self.machine.restore(snapshot)?;
-        self.checker
-            .borrow_mut()
-            .restored(self.node, self.machine.digest());
+        self.checker.borrow_mut().restored(self.node, self.machine.digest());
         Ok(())
     }
 }
@@ -198,11 +187,7 @@ mod tests {
         let mut ledger = Ledger::default();
         for seq in 0..count {
             let payload = Write { client: 1, seq }.command(3);
-            ledger.apply(Committed {
-                index: u64::from(seq) + 2,
-                epoch: 1,
-                payload: &payload,
-            });
+            ledger.apply(Committed { index: u64::from(seq) + 2, epoch: 1, payload: &payload });
         }
         ledger
     }
@@ -211,11 +196,7 @@ mod tests {
     fn a_snapshot_is_the_state_when_it_was_asked_for() {
         let mut ledger = filled(1000);
         let (digest, chunks) = (ledger.digest(), ledger.snapshot());
-        ledger.apply(Committed {
-            index: 5000,
-            epoch: 1,
-            payload: &[0; 8],
-        });
+        ledger.apply(Committed { index: 5000, epoch: 1, payload: &[0; 8] });
         let bytes: Vec<u8> = chunks.flatten().collect();
         let mut other = Ledger::default();
         other.restore(&bytes).expect("our own bytes");
@@ -227,14 +208,7 @@ mod tests {
     fn a_command_that_makes_no_sense_changes_nothing() {
         let mut ledger = filled(3);
         let digest = ledger.digest();
-        assert_eq!(
-            ledger.apply(Committed {
-                index: 9,
-                epoch: 1,
-                payload: &[1]
-            }),
-            0
-        );
+        assert_eq!(ledger.apply(Committed { index: 9, epoch: 1, payload: &[1] }), 0);
         assert_eq!(ledger.digest(), digest);
     }
 }

@@ -46,10 +46,7 @@ impl Log {
         let Some(after) = index.0.checked_sub(self.base.0 + 1) else {
             return Err(());
         };
-        Ok(usize::try_from(after)
-            .ok()
-            .and_then(|at| self.slots.get(at))
-            .copied())
+        Ok(usize::try_from(after).ok().and_then(|at| self.slots.get(at)).copied())
     }
 
     fn change(&mut self, change: Change) {
@@ -61,26 +58,18 @@ impl Log {
             Change::Append(..) => {}
             Change::Truncate(from) => {
                 let keep = from.0.saturating_sub(self.base.0 + 1);
-                self.slots
-                    .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+                self.slots.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
             }
         }
     }
 
     fn reset(&mut self, base: Index, base_term: Term) {
-        *self = Self {
-            base,
-            base_term,
-            slots: VecDeque::new(),
-        };
+        *self = Self { base, base_term, slots: VecDeque::new() };
     }
 
     /// Forgets what a snapshot covers.
     fn forget(&mut self, base: Index, base_term: Term) {
-        let count = base
-            .0
-            .saturating_sub(self.base.0)
-            .min(self.slots.len() as u64);
+        let count = base.0.saturating_sub(self.base.0).min(self.slots.len() as u64);
         self.slots.drain(..usize::try_from(count).unwrap_or(0));
         (self.base, self.base_term) = (base, base_term);
     }
@@ -128,26 +117,17 @@ impl Model {
         durable: Index,
     ) -> Checked {
         if term < self.said_term {
-            return Err((
-                "I6",
-                format!("starts in {term:?}, has spoken in {:?}", self.said_term),
-            ));
+            return Err(("I6", format!("starts in {term:?}, has spoken in {:?}", self.said_term)));
         }
         if let Some((said, whom)) = self.said_vote
             && said == term
             && vote != Some(whom)
         {
-            return Err((
-                "I6",
-                format!("votes {vote:?} in {term:?}, has voted for {whom:?}"),
-            ));
+            return Err(("I6", format!("votes {vote:?} in {term:?}, has voted for {whom:?}")));
         }
         if snapshot < self.durable.base {
             let was = self.durable.base;
-            return Err((
-                "I6",
-                format!("starts with a snapshot to {snapshot:?}, had {was:?}"),
-            ));
+            return Err(("I6", format!("starts with a snapshot to {snapshot:?}, had {was:?}")));
         }
         (self.term, self.vote) = (term, vote);
         (self.commit, self.applied, self.fed) = (snapshot, snapshot, snapshot);
@@ -187,10 +167,7 @@ impl Model {
         if explained {
             return Ok(());
         }
-        Err((
-            "I5",
-            format!("starts with a log to {is:?} that its durable log to {was:?} excludes"),
-        ))
+        Err(("I5", format!("starts with a log to {is:?} that its durable log to {was:?} excludes")))
     }
 
     /// Whether it has not told yet the whole log that it found.
@@ -212,10 +189,7 @@ impl Model {
         self.reach(term)?;
         if self.vote.is_some() && vote != self.vote {
             let was = self.vote;
-            return Err((
-                "I6",
-                format!("votes {vote:?} in {term:?}, had voted {was:?}"),
-            ));
+            return Err(("I6", format!("votes {vote:?} in {term:?}, had voted {was:?}")));
         }
         self.vote = vote;
         Ok(())
@@ -227,10 +201,7 @@ impl Model {
         index: Index,
         slot: Slot,
     ) -> Result<Option<Term>, (&'static str, String)> {
-        let log = self
-            .recovery
-            .as_mut()
-            .map_or(&mut self.log, |recovery| &mut recovery.found);
+        let log = self.recovery.as_mut().map_or(&mut self.log, |recovery| &mut recovery.found);
         if index != log.last().next() {
             return Err(("I2", format!("appends {index:?} after {:?}", log.last())));
         }
@@ -256,17 +227,10 @@ impl Model {
     /// that entry there.
     pub(crate) fn synced(&mut self, index: Index) -> Checked {
         if index > self.log.last() {
-            return Err((
-                "I5",
-                format!("synced to {index:?}, beyond {:?}", self.log.last()),
-            ));
+            return Err(("I5", format!("synced to {index:?}, beyond {:?}", self.log.last())));
         }
         let appends = |change: &Change| matches!(change, Change::Append(at, _) if *at == index);
-        let done = self
-            .pending
-            .iter()
-            .rposition(appends)
-            .map_or(0, |at| at + 1);
+        let done = self.pending.iter().rposition(appends).map_or(0, |at| at + 1);
         for change in self.pending.drain(..done) {
             self.durable.change(change);
         }
@@ -286,10 +250,7 @@ impl Model {
 
     pub(crate) fn commit(&mut self, to: Index) -> Checked {
         if to < self.commit {
-            return Err((
-                "I6",
-                format!("commit goes back from {:?} to {to:?}", self.commit),
-            ));
+            return Err(("I6", format!("commit goes back from {:?} to {to:?}", self.commit)));
         }
         self.commit = to;
         Ok(())
@@ -297,16 +258,10 @@ impl Model {
 
     pub(crate) fn apply(&mut self, to: Index) -> Checked {
         if to < self.applied {
-            return Err((
-                "I6",
-                format!("applied goes back from {:?} to {to:?}", self.applied),
-            ));
+            return Err(("I6", format!("applied goes back from {:?} to {to:?}", self.applied)));
         }
         if to > self.commit {
-            return Err((
-                "I4",
-                format!("applies {to:?}, decided is {:?}", self.commit),
-            ));
+            return Err(("I4", format!("applies {to:?}, decided is {:?}", self.commit)));
         }
         self.applied = to;
         Ok(())
@@ -315,10 +270,7 @@ impl Model {
     /// The machine is given the entry at `index`.
     pub(crate) fn feed(&mut self, index: Index) -> Checked {
         if index <= self.fed {
-            return Err((
-                "I8",
-                format!("applies {index:?} again, or after {:?}", self.fed),
-            ));
+            return Err(("I8", format!("applies {index:?} again, or after {:?}", self.fed)));
         }
         self.fed = index;
         Ok(())
@@ -337,10 +289,7 @@ impl Model {
             return Ok(());
         }
         if index > self.applied {
-            return Err((
-                "I6",
-                format!("snapshot to {index:?}, applied {:?}", self.applied),
-            ));
+            return Err(("I6", format!("snapshot to {index:?}, applied {:?}", self.applied)));
         }
         self.log.forget(index, term);
         self.durable.forget(index, term);

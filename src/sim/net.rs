@@ -185,15 +185,7 @@ impl Network {
         };
         for to in wire.peers() {
             while let Some(frame) = wire.take(to) {
-                self.send(
-                    Flight {
-                        from: node,
-                        to,
-                        frame,
-                    },
-                    now,
-                    told,
-                );
+                self.send(Flight { from: node, to, frame }, now, told);
             }
         }
     }
@@ -247,10 +239,7 @@ impl Network {
             let at = self.rng.below(frame.len());
             frame[at] ^= 1 << self.rng.below(8);
         }
-        Flight {
-            frame: frame.into(),
-            ..flight
-        }
+        Flight { frame: frame.into(), ..flight }
     }
 
     fn fly(&mut self, flight: Flight, now: Time) {
@@ -315,12 +304,7 @@ impl Network {
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Network({} in flight, {} cuts)",
-            self.flights.len(),
-            self.cuts.len()
-        )
+        write!(f, "Network({} in flight, {} cuts)", self.flights.len(), self.cuts.len())
     }
 }
 
@@ -353,9 +337,7 @@ mod tests {
 
     fn arrive(network: &mut Network, two: &Net) -> Vec<u8> {
         network.deliver_due(Time(10_000_000_000), &mut |_, _| {});
-        std::iter::from_fn(|| two.receive())
-            .map(|(_, frame)| frame[0])
-            .collect()
+        std::iter::from_fn(|| two.receive()).map(|(_, frame)| frame[0]).collect()
     }
 
     #[test]
@@ -369,11 +351,7 @@ mod tests {
     #[test]
     fn foul_weather_loses_doubles_and_reorders() {
         let (mut network, one, two) = pair(1);
-        network.set_weather(Weather {
-            loss: 200,
-            duplicate: 200,
-            ..Weather::FOUL
-        });
+        network.set_weather(Weather { loss: 200, duplicate: 200, ..Weather::FOUL });
         send_hundred(&mut network, &one);
         let got = arrive(&mut network, &two);
         let mut distinct = got.clone();
@@ -401,10 +379,7 @@ mod tests {
         network.set_gate(Some(Box::new(|_| Fate::Hold)));
         send_hundred(&mut network, &one);
         assert!(arrive(&mut network, &two).is_empty());
-        assert_eq!(
-            network.release(Time::ZERO, |flight| flight.frame[0] == 9),
-            1
-        );
+        assert_eq!(network.release(Time::ZERO, |flight| flight.frame[0] == 9), 1);
         assert_eq!(network.release(Time::ZERO, |flight| flight.frame[0] < 2), 2);
         assert_eq!(arrive(&mut network, &two), [9, 0, 1]);
         assert_eq!(network.held().len(), 97);
@@ -413,25 +388,15 @@ mod tests {
     #[test]
     fn a_damaged_frame_is_lost_unless_asked_for() {
         let (mut network, one, two) = pair(1);
-        let foul = Weather {
-            corrupt: 1000,
-            ..Weather::CALM
-        };
+        let foul = Weather { corrupt: 1000, ..Weather::CALM };
         network.set_weather(foul);
         send_hundred(&mut network, &one);
         assert!(arrive(&mut network, &two).is_empty());
-        network.set_weather(Weather {
-            deliver_corrupt: true,
-            ..foul
-        });
+        network.set_weather(Weather { deliver_corrupt: true, ..foul });
         send_hundred(&mut network, &one);
         let got = arrive(&mut network, &two);
         assert_eq!(got.len(), 100);
-        assert_ne!(
-            got,
-            (0..100).collect::<Vec<_>>(),
-            "one bit of each is wrong"
-        );
+        assert_ne!(got, (0..100).collect::<Vec<_>>(), "one bit of each is wrong");
     }
 
     #[test]

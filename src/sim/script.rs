@@ -82,20 +82,13 @@ impl Which {
             return Err("expected KIND A > B".into());
         };
         let kind = (*kind != "*").then(|| (*kind).to_string());
-        Ok(Self {
-            kind,
-            from: any_or_node(from)?,
-            to: any_or_node(to)?,
-        })
+        Ok(Self { kind, from: any_or_node(from)?, to: any_or_node(to)? })
     }
 
     fn includes(&self, flight: &Flight) -> bool {
         self.from.is_none_or(|from| from == flight.from)
             && self.to.is_none_or(|to| to == flight.to)
-            && self
-                .kind
-                .as_ref()
-                .is_none_or(|kind| kind == kind_of(flight))
+            && self.kind.as_ref().is_none_or(|kind| kind == kind_of(flight))
     }
 }
 
@@ -114,11 +107,7 @@ impl Rules {
         {
             seen.set(true);
         }
-        if let Some(at) = self
-            .list
-            .iter()
-            .position(|(which, ..)| which.includes(flight))
-        {
+        if let Some(at) = self.list.iter().position(|(which, ..)| which.includes(flight)) {
             let (_, fate, once) = self.list[at];
             if once {
                 self.list.remove(at);
@@ -177,9 +166,7 @@ impl Script {
     }
 
     fn cluster(&mut self) -> Result<&mut Cluster<Ledger>, String> {
-        self.cluster
-            .as_mut()
-            .ok_or_else(|| "`cluster N` must come first".into())
+        self.cluster.as_mut().ok_or_else(|| "`cluster N` must come first".into())
     }
 
     fn command(&mut self, line: &str) -> Outcome {
@@ -248,14 +235,7 @@ impl Script {
             [words @ .., "tiny"] => (words, tiny_limits()),
             [words @ .., "single"] => {
                 let (append_bytes_max, appends_in_flight_max) = (1, 1);
-                (
-                    words,
-                    Limits {
-                        append_bytes_max,
-                        appends_in_flight_max,
-                        ..Limits::default()
-                    },
-                )
+                (words, Limits { append_bytes_max, appends_in_flight_max, ..Limits::default() })
             }
             words => (words, Limits::default()),
         };
@@ -268,19 +248,11 @@ impl Script {
             return Err("one to nine nodes".into());
         }
         let (detail, lines_max) = (self.detail, LINES_MAX);
-        let setup = Setup {
-            nodes,
-            detail,
-            lines_max,
-            limits,
-            ..Setup::default()
-        };
+        let setup = Setup { nodes, detail, lines_max, limits, ..Setup::default() };
         let mut cluster = Cluster::new(seed, setup, Ledger::default);
         let rules = self.rules.clone();
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
-        cluster
-            .world()
-            .network(|network| network.set_gate(Some(Box::new(gate))));
+        cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
         cluster.start_all();
         self.cluster = Some(cluster);
         Ok(())
@@ -373,11 +345,7 @@ impl Script {
         let now = world.now();
         let count = world.network(|network| network.release(now, |f| which.includes(f)));
         world.note(format!("released {count} messages"));
-        if count == 0 {
-            Err("no such message is held".into())
-        } else {
-            Ok(())
-        }
+        if count == 0 { Err("no such message is held".into()) } else { Ok(()) }
     }
 
     fn crash_when(&mut self, node: NodeId, which: Which) -> Outcome {
@@ -464,11 +432,7 @@ impl Script {
             ["down", _] => return Ok(()),
             _ => return Err("no such expectation".into()),
         };
-        if found == expected {
-            Ok(())
-        } else {
-            Err(format!("found {found}"))
-        }
+        if found == expected { Ok(()) } else { Err(format!("found {found}")) }
     }
 }
 
@@ -488,11 +452,7 @@ fn parse_node(word: &str) -> Result<NodeId, String> {
 }
 
 fn any_or_node(word: &str) -> Result<Option<NodeId>, String> {
-    if word == "*" {
-        Ok(None)
-    } else {
-        parse_node(word).map(Some)
-    }
+    if word == "*" { Ok(None) } else { parse_node(word).map(Some) }
 }
 
 fn parse_span(word: &str) -> Result<Duration, String> {
@@ -525,9 +485,6 @@ mod tests {
     fn what_happened_is_told_in_the_notation() {
         let text = run("cluster 1 # a comment\nsettle\npropose 1\nrun 100ms").expect("it runs");
         assert!(text.contains("n1 started t0, log to i0\n"), "{text}");
-        assert!(
-            text.contains("-- n1 answers c1#1: it stands at i2\n"),
-            "{text}"
-        );
+        assert!(text.contains("-- n1 answers c1#1: it stands at i2\n"), "{text}");
     }
 }

@@ -125,11 +125,7 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (troubles, tally, seen) = (self.faults.values().sum::<u32>(), self.tally, self.sights);
-        write!(
-            f,
-            "seed {} hash {:016x}: {troubles} troubles, ",
-            self.seed, self.hash
-        )?;
+        write!(f, "seed {} hash {:016x}: {troubles} troubles, ", self.seed, self.hash)?;
         write!(
             f,
             "{} starts, {} leaders, {} truncations, {} snapshots, {} installed; ",
@@ -166,22 +162,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            seed,
-            nodes,
-            violation,
-            at,
-            tail,
-        } = self;
+        let Self { seed, nodes, violation, at, tail } = self;
         writeln!(f, "{}", tail.join("\n"))?;
-        writeln!(
-            f,
-            "seed {seed}, {nodes} nodes, at {at:?}: broken invariant {violation}"
-        )?;
-        write!(
-            f,
-            "replay: cargo run --release -- storm {seed} --nodes {nodes} --trace"
-        )
+        writeln!(f, "seed {seed}, {nodes} nodes, at {at:?}: broken invariant {violation}")?;
+        write!(f, "replay: cargo run --release -- storm {seed} --nodes {nodes} --trace")
     }
 }
 
@@ -245,11 +229,7 @@ fn conduct(
         lines_max: TAIL_LINES,
         print: options.print,
     };
-    let mut witness = Witness {
-        seed,
-        nodes: options.nodes,
-        survived: false,
-    };
+    let mut witness = Witness { seed, nodes: options.nodes, survived: false };
     let cluster = Cluster::new(seed, setup, Ledger::default);
     let mut storm = Storm::new(cluster, options);
     let outcome = trouble(&mut storm).and_then(|()| storm.heal());
@@ -310,20 +290,11 @@ impl<'a> Storm<'a> {
         let clients = Clients::new(&cluster, options.clients, options.client_pause_max);
         let rng = cluster.world().rng().fork();
         let (reliefs, faults) = (BTreeMap::new(), BTreeMap::new());
-        Self {
-            cluster,
-            clients,
-            options,
-            rng,
-            reliefs,
-            planned: 0,
-            faults,
-        }
+        Self { cluster, clients, options, rng, reliefs, planned: 0, faults }
     }
 
     fn run_until(&mut self, until: Time) -> Outcome<()> {
-        self.checked(self.cluster.world().run_until(until, || false))
-            .map(|_| ())
+        self.checked(self.cluster.world().run_until(until, || false)).map(|_| ())
     }
 
     fn checked(&self, stopped: Stopped) -> Outcome<Stopped> {
@@ -334,11 +305,7 @@ impl<'a> Storm<'a> {
     }
 
     fn broken(&self, invariant: &'static str, what: String) -> Violation {
-        self.cluster
-            .world()
-            .checker()
-            .borrow_mut()
-            .report(invariant, what.clone());
+        self.cluster.world().checker().borrow_mut().report(invariant, what.clone());
         Violation { invariant, what }
     }
 }

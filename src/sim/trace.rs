@@ -117,30 +117,18 @@ impl Trace {
 
     fn mix_event(&self, event: Event) {
         let words = match event {
-            Event::Started {
-                term,
-                vote,
-                snapshot,
-                durable,
-            } => {
+            Event::Started { term, vote, snapshot, durable } => {
                 self.mix(durable.0);
                 [1, term.0, vote.map_or(0, |n| n.0), snapshot.0]
             }
             Event::Entered { role, term, leader } => {
                 [2, role as u64, term.0, leader.map_or(0, |n| n.0)]
             }
-            Event::Left { role, term, why } => [
-                3,
-                role as u64,
-                term.0,
-                u64::from(crc32c::crc32c(why.as_bytes())),
-            ],
+            Event::Left { role, term, why } => {
+                [3, role as u64, term.0, u64::from(crc32c::crc32c(why.as_bytes()))]
+            }
             Event::Promised { term, vote } => [4, term.0, vote.map_or(0, |n| n.0), 0],
-            Event::Appended {
-                index,
-                term,
-                digest,
-            } => [5, index.0, term.0, u64::from(digest)],
+            Event::Appended { index, term, digest } => [5, index.0, term.0, u64::from(digest)],
             Event::Truncated { from } => [6, from.0, 0, 0],
             Event::Synced { index } => [7, index.0, 0, 0],
             Event::Committed { index } => [8, index.0, 0, 0],
@@ -176,10 +164,7 @@ impl Trace {
     pub fn take_text(&self) -> Vec<String> {
         let lines = self.lines.take();
         let mut notation = self.notation.borrow_mut();
-        lines
-            .iter()
-            .filter_map(|line| notation.render(line))
-            .collect()
+        lines.iter().filter_map(|line| notation.render(line)).collect()
     }
 }
 
@@ -232,12 +217,7 @@ impl Notation {
 
     fn event(&mut self, text: &mut String, node: NodeId, event: Event) -> fmt::Result {
         match event {
-            Event::Started {
-                term,
-                vote,
-                snapshot,
-                durable,
-            } => {
+            Event::Started { term, vote, snapshot, durable } => {
                 self.left.remove(&node);
                 write!(text, "started {term:?}")?;
                 if let Some(vote) = vote {
@@ -260,18 +240,11 @@ impl Notation {
                 if let Some(leader) = leader.filter(|&leader| leader != node) {
                     write!(text, " of {leader:?}")?;
                 }
-                if why.is_empty() {
-                    Ok(())
-                } else {
-                    write!(text, ": {why}")
-                }
+                if why.is_empty() { Ok(()) } else { write!(text, ": {why}") }
             }
             Event::Left { .. } => Ok(()),
             Event::Promised { term, vote: None } => write!(text, "promised {term:?}"),
-            Event::Promised {
-                term,
-                vote: Some(vote),
-            } => {
+            Event::Promised { term, vote: Some(vote) } => {
                 write!(text, "promised {term:?} and its vote to {vote:?}")
             }
             Event::Appended { index, term, .. } => write!(text, "appended {index:?}@{term:?}"),
@@ -319,28 +292,13 @@ mod tests {
         let trace = Trace::new(Detail::Events, 10, false);
         let at = Time(412_000_000);
         let (term, leader) = (Term(3), None);
-        let left = Event::Left {
-            role: Role::Follower,
-            term,
-            why: "no leader heard",
-        };
+        let left = Event::Left { role: Role::Follower, term, why: "no leader heard" };
         trace.event(at, N2, left);
-        trace.event(
-            at,
-            N2,
-            Event::Entered {
-                role: Role::Candidate,
-                term,
-                leader,
-            },
-        );
+        trace.event(at, N2, Event::Entered { role: Role::Candidate, term, leader });
         trace.note(at, "cut n1 from n2");
         assert_eq!(
             trace.take_text(),
-            [
-                "0.412s n2 follower -> candidate t3: no leader heard",
-                "0.412s -- cut n1 from n2"
-            ]
+            ["0.412s n2 follower -> candidate t3: no leader heard", "0.412s -- cut n1 from n2"]
         );
     }
 
@@ -348,13 +306,7 @@ mod tests {
     fn the_hash_covers_what_is_not_kept() {
         let hash = |index| {
             let trace = Trace::new(Detail::Story, 1, false);
-            trace.event(
-                Time(1),
-                N2,
-                Event::Applied {
-                    index: Index(index),
-                },
-            );
+            trace.event(Time(1), N2, Event::Applied { index: Index(index) });
             assert!(trace.take_text().is_empty());
             trace.hash()
         };

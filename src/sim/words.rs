@@ -54,10 +54,7 @@ pub(crate) fn listen(flight: &Flight, checker: &mut Checker) {
         Message::RequestVoteReply { granted: true } => {
             checker.said(from, Promise::Vote(term, to));
         }
-        Message::AppendReply {
-            outcome: AppendOutcome::Matched(index),
-            ..
-        } => {
+        Message::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
             checker.said(from, Promise::Durable(index));
         }
         _ => {}

@@ -238,13 +238,7 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "World(seed {}, {:?}, {:?})",
-            self.seed,
-            self.now(),
-            self.trace
-        )
+        write!(f, "World(seed {}, {:?}, {:?})", self.seed, self.now(), self.trace)
     }
 }
 
@@ -305,10 +299,7 @@ mod tests {
     #[test]
     fn a_seed_is_a_world() {
         let (caught, hash) = game(7);
-        assert!(
-            caught > 500,
-            "foul weather slows the game down, but {caught}"
-        );
+        assert!(caught > 500, "foul weather slows the game down, but {caught}");
         assert_eq!(game(7), (caught, hash));
         assert_ne!(game(8).1, hash);
     }
@@ -331,15 +322,9 @@ mod tests {
         let trace = Trace::new(Detail::Story, 10, false);
         let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
         let bell = Bell::new();
-        let _task = world
-            .executor()
-            .spawn(world.clients(), async move { bell.heard().await });
+        let _task = world.executor().spawn(world.clients(), async move { bell.heard().await });
         assert_eq!(world.run_for(Duration::from_secs(1)), Stopped::Elapsed);
         assert!(world.is_quiet());
-        assert_eq!(
-            world.executor().census(world.clients()),
-            1,
-            "and somebody waits: lost wake-up"
-        );
+        assert_eq!(world.executor().census(world.clients()), 1, "and somebody waits: lost wake-up");
     }
 }

@@ -77,10 +77,7 @@ fn close_oldest_stranger(shared: &Shared, guests: &mut BTreeMap<u64, Guest>) {
 fn reject(shared: &Shared, cause: Cause, whose: impl Display) {
     if shared.meter.reject(cause, shared.clock.now()) {
         let label = cause.label();
-        tracing::warn!(
-            label,
-            "closed a connection of {whose}: {cause} (said once a minute)"
-        );
+        tracing::warn!(label, "closed a connection of {whose}: {cause} (said once a minute)");
     }
 }
 
@@ -135,10 +132,7 @@ fn take_place(shared: &Shared, serial: u64, peer: NodeId) -> Bell {
 
 fn leave_place(shared: &Shared, serial: u64, peer: NodeId) {
     let mut incoming = shared.incoming.borrow_mut();
-    if incoming
-        .get(&peer)
-        .is_some_and(|&(present, _)| present == serial)
-    {
+    if incoming.get(&peer).is_some_and(|&(present, _)| present == serial) {
         incoming.remove(&peer);
         shared.meter.link(peer, |link| link.incoming = false);
     }

@@ -58,10 +58,7 @@ impl Header {
     fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (len, rest) = bytes.split_first_chunk::<4>()?;
         let (crc, rest) = rest.split_first_chunk::<4>()?;
-        let header = Self {
-            len: u32::from_le_bytes(*len),
-            crc: u32::from_le_bytes(*crc),
-        };
+        let header = Self { len: u32::from_le_bytes(*len), crc: u32::from_le_bytes(*crc) };
         Some((header, rest))
     }
 

@@ -161,9 +161,7 @@ impl Meter {
     pub(super) fn reject(&self, cause: Cause, now: Time) -> bool {
         self.count(|stats| *stats.rejects.entry(cause).or_default() += 1);
         let mut warned = self.0.warned.borrow_mut();
-        let due = warned
-            .get(&cause)
-            .is_none_or(|&last| now.since(last) >= WARN_EVERY);
+        let due = warned.get(&cause).is_none_or(|&last| now.since(last) >= WARN_EVERY);
         if due {
             warned.insert(cause, now);
         }

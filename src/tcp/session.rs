@@ -127,13 +127,7 @@ impl Hello {
     /// The hello of `identity` to `to`.
     #[must_use]
     pub fn new(identity: Identity, to: NodeId, verdict: u16) -> Self {
-        Self {
-            version: VERSION,
-            verdict,
-            cluster: identity.cluster,
-            from: identity.node,
-            to,
-        }
+        Self { version: VERSION, verdict, cluster: identity.cluster, from: identity.node, to }
     }
 
     /// Its bytes.
@@ -228,10 +222,9 @@ pub(super) async fn accepted(
     let answered = stream.write_all(&answer).await;
     match verdict {
         Err(refusal) => Err(refusal.row().1),
-        Ok(()) => answered.map_err(|_| Cause::NoHello).map(|()| Session {
-            stream,
-            peer: hello.from,
-        }),
+        Ok(()) => {
+            answered.map_err(|_| Cause::NoHello).map(|()| Session { stream, peer: hello.from })
+        }
     }
 }
 

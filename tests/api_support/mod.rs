@@ -102,15 +102,7 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
         };
         gateway.serve(listener, own, stopped).await;
     });
-    Served {
-        address,
-        node,
-        spawner,
-        time,
-        stop,
-        serving,
-        life,
-    }
+    Served { address, node, spawner, time, stop, serving, life }
 }
 
 impl Served {
@@ -133,10 +125,7 @@ impl Served {
     /// A connection.
     pub(crate) async fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).await.expect("it accepts");
-        Client {
-            stream,
-            buffer: Vec::new(),
-        }
+        Client { stream, buffer: Vec::new() }
     }
 
     /// One call on a connection of its own.
@@ -147,9 +136,7 @@ impl Served {
     /// One question on a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let mut client = self.connect().await;
-        client
-            .send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
-            .await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
         client.answer().await
     }
 
@@ -193,10 +180,7 @@ pub(crate) struct Client {
 impl Client {
     /// Writes text.
     pub(crate) async fn send(&mut self, text: &str) {
-        self.stream
-            .write_all(text.as_bytes())
-            .await
-            .expect("it is sent");
+        self.stream.write_all(text.as_bytes()).await.expect("it is sent");
     }
 
     /// Writes text, which the server may refuse to take.
@@ -250,9 +234,7 @@ impl Client {
     /// The head of the next answer and its status, without its body.
     pub(crate) async fn head(&mut self) -> (u16, String) {
         let head = self.take_until(b"\r\n\r\n").await.expect("an answer");
-        let head = String::from_utf8(head)
-            .expect("a head is text")
-            .to_lowercase();
+        let head = String::from_utf8(head).expect("a head is text").to_lowercase();
         let status = head[9..12].parse().expect("a status");
         (status, head)
     }

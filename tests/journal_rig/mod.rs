@@ -32,9 +32,7 @@ pub struct Life {
 /// The contents of the record with this ticket: up to 600 bytes.
 pub fn payload(ticket: u64) -> Vec<u8> {
     let len = (ticket * 277 % 601) as usize;
-    (0..len)
-        .map(|at| (ticket as usize * 31 + at * 7) as u8)
-        .collect()
+    (0..len).map(|at| (ticket as usize * 31 + at * 7) as u8).collect()
 }
 
 pub fn kind(ticket: u64) -> u8 {
@@ -56,11 +54,7 @@ impl Rig {
 
     /// The same moment once more, to try another fate.
     pub fn fork(&self) -> Self {
-        Self {
-            time: self.time.clone(),
-            sim: self.sim.fork(),
-            options: self.options,
-        }
+        Self { time: self.time.clone(), sim: self.sim.fork(), options: self.options }
     }
 
     /// Starts the next life.
@@ -73,13 +67,7 @@ impl Rig {
             Ok(())
         })?;
         let executor = Rc::new(LocalExecutor::new());
-        let mut life = Life {
-            journal,
-            records,
-            time: self.time.clone(),
-            driver: None,
-            executor,
-        };
+        let mut life = Life { journal, records, time: self.time.clone(), driver: None, executor };
         life.drive();
         Ok(life)
     }
@@ -180,10 +168,7 @@ impl Life {
             read.extend_from_slice(&piece);
         }
         assert_eq!(read.len() as u64, snapshot.len());
-        assert!(
-            read == contents(meta, read.len()),
-            "the snapshot is what was written"
-        );
+        assert!(read == contents(meta, read.len()), "the snapshot is what was written");
         Some(meta)
     }
 
@@ -198,10 +183,7 @@ impl Life {
         for (ticket, record) in (first..).zip(&self.records) {
             assert_eq!(record.ticket, Ticket(ticket));
             assert_eq!(record.kind, kind(ticket));
-            assert!(
-                record.payload == payload(ticket),
-                "record {ticket} is what was submitted"
-            );
+            assert!(record.payload == payload(ticket), "record {ticket} is what was submitted");
         }
     }
 }

@@ -54,11 +54,7 @@ fn time_to_live_goes_on_across_leaders() {
         let mut leader = Countdown::new(&m.store, 1, leaders * 7_777 * S);
         let offset = leaders * 7_777 * S;
         let (_, last) = lead(&mut m, &mut leader, offset + 600 * S);
-        now += if m.store.leases().is_empty() {
-            last - offset
-        } else {
-            600 * S
-        };
+        now += if m.store.leases().is_empty() { last - offset } else { 600 * S };
         leaders += 1;
     }
     assert!(now >= 3_600 * S, "never early: {}", now / S);
@@ -107,11 +103,7 @@ fn a_keep_alive_while_an_expiry_is_under_way_goes_through_the_log() {
     let mut leader = Countdown::new(&m.store, 1, 0);
     let expiry = leader.due(&m.store, 3 * S).remove(0);
     let kept = leader.keep_alive(&m.store, 7, 3 * S);
-    assert_eq!(
-        kept,
-        KeepAlive::Propose,
-        "else the client would be promised a dead lease"
-    );
+    assert_eq!(kept, KeepAlive::Propose, "else the client would be promised a dead lease");
     m.apply(Command::LeaseRenew { id: 7 }).unwrap();
     m.apply(expiry).unwrap();
     assert_eq!(m.store.leases(), [7], "the renewal came first");

@@ -52,10 +52,7 @@ fn figures_puts_and_gets() {
     }
     let requests: Vec<_> = keys
         .iter()
-        .map(|key| RangeRequest {
-            key: key.clone(),
-            ..RangeRequest::default()
-        })
+        .map(|key| RangeRequest { key: key.clone(), ..RangeRequest::default() })
         .collect();
     let begun = Instant::now();
     for _ in 0..50 {
@@ -71,10 +68,7 @@ fn figures_puts_and_gets() {
 fn figures_memory_and_snapshot() {
     for count in [100_000, 1_000_000] {
         let before = resident();
-        let mut m = Machine::with_limits(Limits {
-            quota_bytes: 1 << 40,
-            ..Limits::default()
-        });
+        let mut m = Machine::with_limits(Limits { quota_bytes: 1 << 40, ..Limits::default() });
         for key in keys(count) {
             let _ = m.apply_bytes(&puts(&[key], 256)[0]);
         }

@@ -5,24 +5,16 @@ use super::*;
 fn stamp(m: &Machine, id: i64) -> LeaseStamp {
     let mut countdown = Countdown::new(&m.store, 1, 0);
     let commands = countdown.due(&m.store, u64::MAX);
-    let Command::LeaseExpire { leases, .. } = &commands[0] else {
-        panic!()
-    };
+    let Command::LeaseExpire { leases, .. } = &commands[0] else { panic!() };
     *leases.iter().find(|s| s.id == id).unwrap()
 }
 
 fn expire(lease: LeaseStamp) -> Command {
-    Command::LeaseExpire {
-        epoch: 1,
-        leases: vec![lease],
-    }
+    Command::LeaseExpire { epoch: 1, leases: vec![lease] }
 }
 
 fn note(checkpoint: LeaseCheckpoint) -> Command {
-    Command::LeaseCheckpoint {
-        epoch: 1,
-        checkpoints: vec![checkpoint],
-    }
+    Command::LeaseCheckpoint { epoch: 1, checkpoints: vec![checkpoint] }
 }
 
 #[test]
@@ -42,11 +34,7 @@ fn a_revoked_lease_takes_its_keys_along_in_one_revision() {
     assert_eq!(again, Err(KvError::LeaseNotFound));
     m.grant(8, 60);
     m.apply(Command::LeaseRevoke { id: 8 }).unwrap();
-    assert_eq!(
-        m.store.revision(),
-        5,
-        "a lease without keys changes nothing"
-    );
+    assert_eq!(m.store.revision(), 5, "a lease without keys changes nothing");
 }
 
 #[test]
@@ -71,20 +59,12 @@ fn a_key_belongs_to_the_lease_of_its_last_put() {
 fn grants_are_refused_as_etcd_does() {
     let mut m = Machine::new();
     let mut grant = |id, ttl_s| m.apply(Command::LeaseGrant { id, ttl_s });
-    assert_eq!(
-        grant(1, LEASE_TTL_MAX_S + 1),
-        Err(KvError::LeaseTtlTooLarge)
-    );
+    assert_eq!(grant(1, LEASE_TTL_MAX_S + 1), Err(KvError::LeaseTtlTooLarge));
     assert!(grant(1, LEASE_TTL_MAX_S).is_ok());
     assert_eq!(grant(1, 60), Err(KvError::LeaseExists));
-    let Ok(Response::LeaseGrant { ttl_s, .. }) = grant(2, -3) else {
-        panic!()
-    };
+    let Ok(Response::LeaseGrant { ttl_s, .. }) = grant(2, -3) else { panic!() };
     assert_eq!(ttl_s, 2, "the shortest time to live");
-    let limits = Limits {
-        leases_max: 2,
-        ..Limits::default()
-    };
+    let limits = Limits { leases_max: 2, ..Limits::default() };
     m.apply(Command::Configure(limits)).unwrap();
     let refused = m.apply(Command::LeaseGrant { id: 3, ttl_s: 9 });
     assert_eq!(refused, Err(KvError::TooManyLeases));
@@ -125,16 +105,10 @@ fn an_expiry_that_is_late_does_not_kill_a_renewed_lease() {
 
 #[test]
 fn no_lease_is_shorter_than_a_second_whatever_the_limits_say() {
-    let mut m = Machine::with_limits(Limits {
-        lease_ttl_min_s: i64::MIN,
-        ..Limits::default()
-    });
+    let mut m = Machine::with_limits(Limits { lease_ttl_min_s: i64::MIN, ..Limits::default() });
     m.grant(7, i64::MIN);
     let lease = stamp(&m, 7);
-    let checkpoint = LeaseCheckpoint {
-        lease,
-        remaining_s: i64::MIN,
-    };
+    let checkpoint = LeaseCheckpoint { lease, remaining_s: i64::MIN };
     m.apply(note(checkpoint)).unwrap();
     let status = m.store.lease(7, false).unwrap();
     assert_eq!((status.granted_ttl_s, status.remaining_s), (1, 1));
@@ -158,11 +132,7 @@ fn a_checkpoint_only_shortens_and_a_renewal_restores_the_full_time() {
     checkpoint(&mut m, second, 50);
     assert_eq!(remaining(&m), 30, "time does not flow back");
     let renewed = m.apply(Command::LeaseRenew { id: 7 });
-    let expect = Response::LeaseRenew {
-        revision: 1,
-        id: 7,
-        ttl_s: 60,
-    };
+    let expect = Response::LeaseRenew { revision: 1, id: 7, ttl_s: 60 };
     assert_eq!(renewed, Ok(expect));
     assert_eq!(remaining(&m), 60);
     let gone = m.apply(Command::LeaseRenew { id: 8 });

@@ -26,11 +26,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self {
-            store: Store::new(),
-            index: 0,
-            epoch: 1,
-        }
+        Self { store: Store::new(), index: 0, epoch: 1 }
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
@@ -45,11 +41,7 @@ impl Machine {
 
     pub(crate) fn apply_bytes(&mut self, payload: &[u8]) -> Outcome {
         self.index += 1;
-        self.store.apply(Committed {
-            index: self.index,
-            epoch: self.epoch,
-            payload,
-        })
+        self.store.apply(Committed { index: self.index, epoch: self.epoch, payload })
     }
 
     /// Puts; returns the revision.
@@ -83,18 +75,12 @@ impl Machine {
     }
 
     pub(crate) fn put_leased(&mut self, key: &str, lease: i64) -> Outcome {
-        self.apply(Command::Put(PutRequest {
-            lease,
-            ..put(key, "v")
-        }))
+        self.apply(Command::Put(PutRequest { lease, ..put(key, "v") }))
     }
 
     /// The keys and values of an interval as of a revision, as `key=value` words.
     pub(crate) fn at(&self, revision: i64, key: &str, end: &str) -> Result<String, KvError> {
-        let request = RangeRequest {
-            revision,
-            ..range(key, end)
-        };
+        let request = RangeRequest { revision, ..range(key, end) };
         Ok(words(&self.store.range(&request)?.kvs))
     }
 
@@ -105,11 +91,7 @@ impl Machine {
 
     /// At most `limit` keys, by value, without a direction.
     pub(crate) fn value_sorted(&self, limit: i64) -> String {
-        let request = RangeRequest {
-            sort_target: SortTarget::Value,
-            limit,
-            ..range("a", "\0")
-        };
+        let request = RangeRequest { sort_target: SortTarget::Value, limit, ..range("a", "\0") };
         words(&self.store.range(&request).unwrap().kvs)
     }
 
@@ -122,11 +104,7 @@ impl Machine {
         let bytes: Vec<u8> = self.store.snapshot().flatten().collect();
         let mut store = Store::new();
         store.restore(&bytes).unwrap();
-        Self {
-            store,
-            index: self.index,
-            epoch: self.epoch,
-        }
+        Self { store, index: self.index, epoch: self.epoch }
     }
 }
 
@@ -139,25 +117,13 @@ pub(crate) fn words(kvs: &[KeyValue]) -> String {
 }
 
 pub(crate) fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest {
-        key: key.into(),
-        value: value.into(),
-        ..PutRequest::default()
-    }
+    PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() }
 }
 
 pub(crate) fn delete(key: &str, end: &str) -> DeleteRangeRequest {
-    DeleteRangeRequest {
-        key: key.into(),
-        range_end: end.into(),
-        prev_kv: false,
-    }
+    DeleteRangeRequest { key: key.into(), range_end: end.into(), prev_kv: false }
 }
 
 pub(crate) fn range(key: &str, end: &str) -> RangeRequest {
-    RangeRequest {
-        key: key.into(),
-        range_end: end.into(),
-        ..RangeRequest::default()
-    }
+    RangeRequest { key: key.into(), range_end: end.into(), ..RangeRequest::default() }
 }

@@ -30,12 +30,7 @@ fn within(key: &[u8], (from, end): Bytes<'_>) -> bool {
 
 impl Model {
     pub(crate) fn new() -> Self {
-        Self {
-            changes: vec![],
-            revision: 1,
-            compacted: -1,
-            leases: BTreeMap::new(),
-        }
+        Self { changes: vec![], revision: 1, compacted: -1, leases: BTreeMap::new() }
     }
 
     fn at(&self, revision: i64, interval: Bytes<'_>) -> Vec<KeyValue> {
@@ -62,17 +57,9 @@ impl Model {
         }
         let mut kvs = self.at(at, (&r.key, &r.range_end));
         let count = kvs.len() as i64;
-        let filtered = [
-            r.min_mod_revision,
-            r.max_mod_revision,
-            r.min_create_revision,
-            r.max_create_revision,
-        ];
-        let limit = if r.limit > 0 {
-            r.limit as usize
-        } else {
-            1 << 30
-        };
+        let filtered =
+            [r.min_mod_revision, r.max_mod_revision, r.min_create_revision, r.max_create_revision];
+        let limit = if r.limit > 0 { r.limit as usize } else { 1 << 30 };
         if r.sort_order == SortOrder::None && filtered == [0; 4] {
             kvs.truncate(limit + 1);
         }
@@ -101,12 +88,7 @@ impl Model {
         if r.keys_only {
             kvs.iter_mut().for_each(|kv| kv.value = Blob::from([]));
         }
-        Ok(RangeResponse {
-            revision: now,
-            kvs,
-            more,
-            count,
-        })
+        Ok(RangeResponse { revision: now, kvs, more, count })
     }
 
     /// Writes into the next revision; [`close`](Self::close) makes it the present one.
@@ -129,10 +111,7 @@ impl Model {
             },
         };
         self.changes.push(Change { revision, kv });
-        PutResponse {
-            revision,
-            prev_kv: before.filter(|_| r.prev_kv),
-        }
+        PutResponse { revision, prev_kv: before.filter(|_| r.prev_kv) }
     }
 
     fn delete(&mut self, r: &DeleteRangeRequest) -> DeleteRangeResponse {
@@ -218,11 +197,7 @@ impl Model {
                     return Err(KvError::LeaseExists);
                 }
                 self.leases.insert(*id, *ttl_s);
-                Ok(Response::LeaseGrant {
-                    revision: self.revision,
-                    id: *id,
-                    ttl_s: *ttl_s,
-                })
+                Ok(Response::LeaseGrant { revision: self.revision, id: *id, ttl_s: *ttl_s })
             }
             Command::LeaseRevoke { id } => {
                 self.leases.remove(id).ok_or(KvError::LeaseNotFound)?;
@@ -296,11 +271,7 @@ impl Model {
                 RequestOp::Txn(r) => ResponseOp::Txn(self.run(before, r)),
             });
         }
-        TxnResponse {
-            revision: 0,
-            succeeded,
-            responses,
-        }
+        TxnResponse { revision: 0, succeeded, responses }
     }
 
     fn holds(&self, c: &Compare) -> bool {

@@ -68,11 +68,8 @@ fn deletes() -> impl Strategy<Value = DeleteRangeRequest> {
 }
 
 fn ranges() -> impl Strategy<Value = RangeRequest> {
-    let order = prop_oneof![
-        Just(SortOrder::None),
-        Just(SortOrder::Ascend),
-        Just(SortOrder::Descend)
-    ];
+    let order =
+        prop_oneof![Just(SortOrder::None), Just(SortOrder::Ascend), Just(SortOrder::Descend)];
     let target = prop_oneof![
         Just(SortTarget::Key),
         Just(SortTarget::Version),
@@ -83,34 +80,22 @@ fn ranges() -> impl Strategy<Value = RangeRequest> {
     let filter = || prop_oneof![4 => Just(0i64), 1 => 1i64..20];
     let filters = (filter(), filter(), filter(), filter());
     let only = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
-    (
-        key(),
-        end(),
-        -1i64..4,
-        revision(),
-        order,
-        target,
-        only,
-        filters,
+    (key(), end(), -1i64..4, revision(), order, target, only, filters).prop_map(
+        |(key, range_end, limit, revision, sort_order, sort_target, only, filters)| RangeRequest {
+            key,
+            range_end,
+            limit,
+            revision,
+            sort_order,
+            sort_target,
+            keys_only: only.0,
+            count_only: only.1,
+            min_mod_revision: filters.0,
+            max_mod_revision: filters.1,
+            min_create_revision: filters.2,
+            max_create_revision: filters.3,
+        },
     )
-        .prop_map(
-            |(key, range_end, limit, revision, sort_order, sort_target, only, filters)| {
-                RangeRequest {
-                    key,
-                    range_end,
-                    limit,
-                    revision,
-                    sort_order,
-                    sort_target,
-                    keys_only: only.0,
-                    count_only: only.1,
-                    min_mod_revision: filters.0,
-                    max_mod_revision: filters.1,
-                    min_create_revision: filters.2,
-                    max_create_revision: filters.3,
-                }
-            },
-        )
 }
 
 fn compares() -> impl Strategy<Value = Compare> {
@@ -145,11 +130,7 @@ fn txns() -> impl Strategy<Value = TxnRequest> {
         let ops = || prop::collection::vec(inner.clone(), 0..3);
         let compare = prop::collection::vec(compares(), 0..2);
         (compare, ops(), ops()).prop_map(|(compare, success, failure)| {
-            RequestOp::Txn(TxnRequest {
-                compare,
-                success,
-                failure,
-            })
+            RequestOp::Txn(TxnRequest { compare, success, failure })
         })
     });
     let ops = || prop::collection::vec(op.clone(), 0..4);
@@ -173,11 +154,7 @@ fn commands() -> impl Strategy<Value = Command> {
 }
 
 fn watches() -> impl Strategy<Value = WatchRequest> {
-    let filters = (
-        any::<bool>(),
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.2),
-    );
+    let filters = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
     (key(), end(), 0i64..30, filters).prop_map(|(key, range_end, start_revision, filters)| {
         WatchRequest {
             key,
@@ -223,11 +200,7 @@ impl Follower {
         Self {
             watcher: m.store.watch(&request, &bell),
             bell,
-            next: if past {
-                request.start_revision
-            } else {
-                m.store.revision() + 1
-            },
+            next: if past { request.start_revision } else { m.store.revision() + 1 },
             request,
             rung: false,
             cut: false,
@@ -242,11 +215,7 @@ impl Follower {
         for change in &model.changes {
             let kv = change.kv.clone();
             let before = last.insert(kv.key.clone(), kv.clone());
-            let kind = if kv.version == 0 {
-                EventKind::Delete
-            } else {
-                EventKind::Put
-            };
+            let kind = if kv.version == 0 { EventKind::Delete } else { EventKind::Put };
             let unwanted = match kind {
                 EventKind::Put => r.no_put,
                 EventKind::Delete => r.no_delete,
@@ -299,10 +268,8 @@ impl Follower {
 
 /// Applies the steps to both and compares at each.
 fn run(steps: Vec<Step>, history: i64) -> u64 {
-    let mut m = Machine::with_limits(Limits {
-        history_revisions: history as u64,
-        ..Limits::default()
-    });
+    let mut m =
+        Machine::with_limits(Limits { history_revisions: history as u64, ..Limits::default() });
     let mut model = Model::new();
     let mut pinned = None;
     let mut followers: Vec<Follower> = vec![];

@@ -29,11 +29,7 @@ fn a_deletion_that_finds_nothing_keeps_the_revision() {
     m.put("a", "1");
     assert_eq!(m.delete("b", ""), 0);
     assert_eq!(m.delete("b", "\0"), 0);
-    assert_eq!(
-        m.delete("z", "b"),
-        0,
-        "an interval that ends before it begins"
-    );
+    assert_eq!(m.delete("z", "b"), 0, "an interval that ends before it begins");
     assert_eq!(m.store.revision(), 2);
     assert_eq!(m.delete("a", "\0"), 1);
     assert_eq!(m.store.revision(), 3);
@@ -80,31 +76,16 @@ fn count_ignores_limit_and_filters_and_more_tells_of_the_limit() {
     let read = |request: RangeRequest| m.store.range(&request).unwrap();
     let all = || range("a", "\0");
     let r = read(RangeRequest { limit: 2, ..all() });
-    assert_eq!(
-        (words(&r.kvs).as_str(), r.more, r.count),
-        ("a=a b=b", true, 4)
-    );
+    assert_eq!((words(&r.kvs).as_str(), r.more, r.count), ("a=a b=b", true, 4));
     let r = read(RangeRequest { limit: 4, ..all() });
     assert_eq!((r.kvs.len(), r.more, r.count), (4, false, 4));
     let r = read(RangeRequest { limit: -1, ..all() });
     assert_eq!((r.kvs.len(), r.more), (4, false));
-    let r = read(RangeRequest {
-        min_mod_revision: 3,
-        max_create_revision: 4,
-        limit: 1,
-        ..all()
-    });
+    let r = read(RangeRequest { min_mod_revision: 3, max_create_revision: 4, limit: 1, ..all() });
     assert_eq!((words(&r.kvs).as_str(), r.more, r.count), ("b=b", true, 4));
-    let r = read(RangeRequest {
-        count_only: true,
-        ..all()
-    });
+    let r = read(RangeRequest { count_only: true, ..all() });
     assert_eq!((r.kvs.len(), r.more, r.count), (0, false, 4));
-    let r = read(RangeRequest {
-        keys_only: true,
-        limit: 1,
-        ..all()
-    });
+    let r = read(RangeRequest { keys_only: true, limit: 1, ..all() });
     assert_eq!(words(&r.kvs), "a=");
 }
 
@@ -115,12 +96,7 @@ fn ranges_are_sorted_by_target_and_direction() {
         m.put(key, value);
     }
     let read = |sort_target, sort_order, limit| {
-        let request = RangeRequest {
-            sort_target,
-            sort_order,
-            limit,
-            ..range("a", "\0")
-        };
+        let request = RangeRequest { sort_target, sort_order, limit, ..range("a", "\0") };
         words(&m.store.range(&request).unwrap().kvs)
     };
     use SortOrder::{Ascend, Descend};
@@ -151,17 +127,12 @@ fn put_can_keep_value_or_lease_of_a_key_that_exists() {
     let missing = m.apply(Command::Put(ignore(true, false)));
     assert_eq!(missing, Err(KvError::KeyNotFound));
     m.put("a", "kept");
-    m.apply(Command::Put(PutRequest {
-        lease: 7,
-        ..ignore(true, false)
-    }))
-    .unwrap();
+    m.apply(Command::Put(PutRequest { lease: 7, ..ignore(true, false) })).unwrap();
     let kv = m.get("a").unwrap();
     assert_eq!((&*kv.value, kv.lease), (&b"kept"[..], 7));
-    let Ok(Response::Put(response)) = m.apply(Command::Put(PutRequest {
-        value: b"new".into(),
-        ..ignore(false, true)
-    })) else {
+    let Ok(Response::Put(response)) =
+        m.apply(Command::Put(PutRequest { value: b"new".into(), ..ignore(false, true) }))
+    else {
         panic!()
     };
     assert_eq!(response.prev_kv, Some(kv));
@@ -175,21 +146,11 @@ fn requests_that_make_no_sense_are_refused_as_etcd_does() {
     m.put("a", "1");
     let mut refused = |request| m.apply(Command::Put(request)).unwrap_err();
     assert_eq!(refused(put("", "1")), KvError::EmptyKey);
-    let request = PutRequest {
-        ignore_value: true,
-        ..put("a", "1")
-    };
+    let request = PutRequest { ignore_value: true, ..put("a", "1") };
     assert_eq!(refused(request), KvError::ValueProvided);
-    let request = PutRequest {
-        ignore_lease: true,
-        lease: 1,
-        ..put("a", "1")
-    };
+    let request = PutRequest { ignore_lease: true, lease: 1, ..put("a", "1") };
     assert_eq!(refused(request), KvError::LeaseProvided);
-    let request = PutRequest {
-        lease: 1,
-        ..put("a", "1")
-    };
+    let request = PutRequest { lease: 1, ..put("a", "1") };
     assert_eq!(refused(request), KvError::LeaseNotFound);
     assert_eq!(m.store.range(&range("", "")), Err(KvError::EmptyKey));
     let request = Command::DeleteRange(delete("", "\0"));
@@ -221,10 +182,7 @@ fn compaction_keeps_its_revision_and_refuses_what_is_before() {
 
 #[test]
 fn history_is_bounded_by_revisions_and_by_bytes() {
-    let limits = Limits {
-        history_revisions: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { history_revisions: 10, ..Limits::default() };
     let mut m = Machine::with_limits(limits);
     for i in 0..100 {
         m.put("a", &i.to_string());
@@ -233,10 +191,7 @@ fn history_is_bounded_by_revisions_and_by_bytes() {
     assert_eq!(m.store.compact_revision(), 92);
     assert_eq!(m.at(92, "a", "").unwrap(), "a=90");
     assert_eq!(m.at(91, "a", ""), Err(KvError::Compacted));
-    let limits = Limits {
-        history_bytes: 2_000,
-        ..Limits::default()
-    };
+    let limits = Limits { history_bytes: 2_000, ..Limits::default() };
     m.apply(Command::Configure(limits)).unwrap();
     for _ in 0..100 {
         m.put("a", &"x".repeat(300));
@@ -251,10 +206,7 @@ fn history_is_bounded_by_revisions_and_by_bytes() {
 
 #[test]
 fn growth_beyond_the_quota_is_refused_and_everything_else_goes_on() {
-    let limits = Limits {
-        quota_bytes: 2_000,
-        ..Limits::default()
-    };
+    let limits = Limits { quota_bytes: 2_000, ..Limits::default() };
     let mut m = Machine::with_limits(limits);
     m.put("a", &"x".repeat(1_500));
     let big = Command::Put(put("b", &"x".repeat(1_000)));
@@ -331,16 +283,7 @@ fn errors_carry_the_text_and_the_code_of_etcd() {
         said(KvError::Compacted),
         "11 etcdserver: mvcc: required revision has been compacted"
     );
-    assert_eq!(
-        said(KvError::NoSpace),
-        "8 etcdserver: mvcc: database space exceeded"
-    );
-    assert_eq!(
-        said(KvError::LeaseExists),
-        "9 etcdserver: lease already exists"
-    );
-    assert_eq!(
-        said(KvError::LeaseNotFound),
-        "5 etcdserver: requested lease not found"
-    );
+    assert_eq!(said(KvError::NoSpace), "8 etcdserver: mvcc: database space exceeded");
+    assert_eq!(said(KvError::LeaseExists), "9 etcdserver: lease already exists");
+    assert_eq!(said(KvError::LeaseNotFound), "5 etcdserver: requested lease not found");
 }

@@ -3,19 +3,11 @@
 use super::*;
 
 fn compare(key: &str, result: CompareResult, target: CompareTarget) -> Compare {
-    Compare {
-        key: key.into(),
-        range_end: vec![],
-        result,
-        target,
-    }
+    Compare { key: key.into(), range_end: vec![], result, target }
 }
 
 fn ops(ops: impl Into<Vec<RequestOp>>) -> TxnRequest {
-    TxnRequest {
-        success: ops.into(),
-        ..TxnRequest::default()
-    }
+    TxnRequest { success: ops.into(), ..TxnRequest::default() }
 }
 
 fn op_put(key: &str, value: &str) -> RequestOp {
@@ -32,10 +24,7 @@ fn op_range(key: &str, end: &str) -> RequestOp {
 
 /// Whether the condition holds now.
 fn holds(m: &Machine, compare: Compare) -> bool {
-    let request = TxnRequest {
-        compare: vec![compare],
-        ..TxnRequest::default()
-    };
+    let request = TxnRequest { compare: vec![compare], ..TxnRequest::default() };
     m.store.txn(&request).unwrap().unwrap().succeeded
 }
 
@@ -44,22 +33,13 @@ fn every_target_compares_in_every_way() {
     let mut m = Machine::new();
     m.grant(9, 60);
     m.put("a", "1");
-    m.apply(Command::Put(PutRequest {
-        lease: 9,
-        ..put("a", "m")
-    }))
-    .unwrap();
+    m.apply(Command::Put(PutRequest { lease: 9, ..put("a", "m") })).unwrap();
     use CompareResult::{Equal, Greater, Less, NotEqual};
     use CompareTarget::{Create, Lease, Mod, Value, Version};
     type Target = fn(i64) -> CompareTarget;
     let number: [(Target, i64); 4] = [(Version, 2), (Create, 2), (Mod, 3), (Lease, 9)];
     for (target, value) in number {
-        for (result, yes, no) in [
-            (Equal, 0, 1),
-            (NotEqual, 1, 0),
-            (Greater, -1, 0),
-            (Less, 1, 0),
-        ] {
+        for (result, yes, no) in [(Equal, 0, 1), (NotEqual, 1, 0), (Greater, -1, 0), (Less, 1, 0)] {
             assert!(holds(&m, compare("a", result, target(value + yes))));
             assert!(!holds(&m, compare("a", result, target(value + no))));
         }
@@ -90,10 +70,8 @@ fn a_condition_on_an_interval_must_hold_for_each_key() {
     let mut m = Machine::new();
     m.put("a", "1");
     m.put("b", "1");
-    let on = |target| Compare {
-        range_end: b"z".into(),
-        ..compare("a", CompareResult::Less, target)
-    };
+    let on =
+        |target| Compare { range_end: b"z".into(), ..compare("a", CompareResult::Less, target) };
     assert!(holds(&m, on(CompareTarget::Mod(4))));
     assert!(!holds(&m, on(CompareTarget::Mod(3))));
 }
@@ -150,9 +128,7 @@ fn nested_conditions_see_the_state_before_the_whole() {
     let outer = ops([op_put("a", "1"), RequestOp::Txn(inner)]);
     let response = m.txn(outer.clone()).unwrap();
     assert_eq!(m.now("a", "\0"), "a=1 b=absent");
-    let ResponseOp::Txn(inner) = &response.responses[1] else {
-        panic!()
-    };
+    let ResponseOp::Txn(inner) = &response.responses[1] else { panic!() };
     assert!(inner.succeeded);
     m.txn(outer).unwrap();
     assert_eq!(m.now("a", "\0"), "a=1 b=present");
@@ -179,20 +155,11 @@ fn one_key_is_written_once_in_a_branch() {
     assert!(!twice(ops([nest(&[a()], &[a()])])), "only one is taken");
     assert!(twice(ops([op_delete("a", ""), nest(&[], &[a()])])));
     assert!(twice(ops([nest(&[op_delete("a", "b")], &[]), a()])));
-    assert!(twice(ops([
-        nest(&[op_delete("a", "")], &[]),
-        nest(&[a()], &[])
-    ])));
+    assert!(twice(ops([nest(&[op_delete("a", "")], &[]), nest(&[a()], &[])])));
     // What etcd lets through:
-    assert!(!twice(ops([
-        nest(&[a()], &[]),
-        nest(&[op_delete("a", "")], &[])
-    ])));
+    assert!(!twice(ops([nest(&[a()], &[]), nest(&[op_delete("a", "")], &[])])));
     assert!(!twice(ops([op_delete("A", "\0"), a()])));
-    let failing = TxnRequest {
-        failure: vec![a(), a()],
-        ..TxnRequest::default()
-    };
+    let failing = TxnRequest { failure: vec![a(), a()], ..TxnRequest::default() };
     assert!(twice(failing));
 }
 
@@ -202,10 +169,7 @@ fn a_key_put_and_deleted_in_one_revision_is_gone_and_both_are_told() {
     let nested = |op| RequestOp::Txn(ops([op]));
     let request = ops([nested(op_put("a", "1")), nested(op_delete("a", ""))]);
     let bell = quorate::scope::bell::Bell::new();
-    let request_all = WatchRequest {
-        key: b"a".into(),
-        ..WatchRequest::default()
-    };
+    let request_all = WatchRequest { key: b"a".into(), ..WatchRequest::default() };
     let mut watcher = m.store.watch(&request_all, &bell);
     m.txn(request).unwrap();
     assert_eq!(m.store.revision(), 2);
@@ -220,10 +184,7 @@ fn a_key_put_and_deleted_in_one_revision_is_gone_and_both_are_told() {
 fn an_ignored_value_of_a_key_deleted_in_the_same_transaction_is_empty() {
     let mut m = Machine::new();
     m.put("a", "1");
-    let keep = RequestOp::Put(PutRequest {
-        ignore_value: true,
-        ..put("a", "")
-    });
+    let keep = RequestOp::Put(PutRequest { ignore_value: true, ..put("a", "") });
     m.txn(ops([op_delete("a", "\0"), keep])).unwrap();
     assert_eq!(m.now("a", ""), "a=");
 }
@@ -251,22 +212,13 @@ fn a_transaction_fails_as_a_whole_before_it_changes_anything() {
     let mut m = Machine::new();
     m.put("a", "1");
     let digest = m.store.digest();
-    let future = RequestOp::Range(RangeRequest {
-        revision: 3,
-        ..range("a", "")
-    });
+    let future = RequestOp::Range(RangeRequest { revision: 3, ..range("a", "") });
     let failed = m.txn(ops([op_put("a", "2"), future]));
     assert_eq!(failed, Err(KvError::FutureRevision));
-    let leased = RequestOp::Put(PutRequest {
-        lease: 4,
-        ..put("b", "")
-    });
+    let leased = RequestOp::Put(PutRequest { lease: 4, ..put("b", "") });
     let failed = m.txn(ops([op_put("a", "2"), leased]));
     assert_eq!(failed, Err(KvError::LeaseNotFound));
-    let ignoring = RequestOp::Put(PutRequest {
-        ignore_value: true,
-        ..put("b", "")
-    });
+    let ignoring = RequestOp::Put(PutRequest { ignore_value: true, ..put("b", "") });
     let failed = m.txn(ops([op_put("a", "2"), RequestOp::Txn(ops([ignoring]))]));
     assert_eq!(failed, Err(KvError::KeyNotFound));
     assert_eq!(m.store.digest(), digest);

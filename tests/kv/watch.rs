@@ -43,10 +43,7 @@ fn a_watch_is_told_of_its_keys_from_the_next_revision_on() {
     m.delete("a", "");
     assert!(rang(&one));
     assert_eq!(told(&single.next_batch(9_999).unwrap()), "+a=1@5 -a=@6");
-    assert_eq!(
-        told(&wide.next_batch(9_999).unwrap()),
-        "+b=1@3 +a=1@5 -a=@6"
-    );
+    assert_eq!(told(&wide.next_batch(9_999).unwrap()), "+b=1@3 +a=1@5 -a=@6");
     assert_eq!(told(&single.next_batch(9_999).unwrap()), "");
     assert_eq!(single.progress(), Some(6));
     m.put("a", "2");
@@ -77,12 +74,8 @@ fn a_watch_can_begin_in_the_past_and_in_the_future() {
 fn previous_versions_and_filters() {
     let mut m = Machine::new();
     let bell = Bell::new();
-    let request = |no_put, no_delete| WatchRequest {
-        prev_kv: true,
-        no_put,
-        no_delete,
-        ..watch("a", "", 0)
-    };
+    let request =
+        |no_put, no_delete| WatchRequest { prev_kv: true, no_put, no_delete, ..watch("a", "", 0) };
     let mut puts = m.store.watch(&request(false, true), &bell);
     let mut deletes = m.store.watch(&request(true, false), &Bell::new());
     m.put("a", "1");
@@ -108,11 +101,7 @@ fn a_revision_is_never_split_over_batches() {
     let mut watcher = m.store.watch(&watch("a", "\0", 0), &Bell::new());
     for value in ["1", "2"] {
         let success = ["a", "b", "c"].map(|key| RequestOp::Put(put(key, value)));
-        m.txn(TxnRequest {
-            success: success.into(),
-            ..TxnRequest::default()
-        })
-        .unwrap();
+        m.txn(TxnRequest { success: success.into(), ..TxnRequest::default() }).unwrap();
     }
     let first = watcher.next_batch(1).unwrap();
     assert_eq!(told(&first), "+a=1@2 +b=1@2 +c=1@2");

@@ -63,9 +63,7 @@ fn number() -> RangedU64ValueParser<u64> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.0..=86_400.0).contains(&number) {
         return Err("must be between 0 and 86400 seconds".into());
     }
@@ -102,16 +100,13 @@ impl Bench {
     async fn measure(&self, executor: &LocalExecutor<'_>, plan: Plan) -> Result<Report, Failure> {
         let clock = Clock::real();
         let run = Rc::new(Run::new(plan, clock.clone()));
-        let clients: Vec<_> = (0..self.clients)
-            .map(|number| Client::new(run.clone(), number))
-            .collect();
+        let clients: Vec<_> =
+            (0..self.clients).map(|number| Client::new(run.clone(), number)).collect();
         if self.op != Op::Put && !self.no_fill {
             fill(executor, &clients).await?;
         }
-        let work: Vec<_> = clients
-            .iter()
-            .map(|client| executor.spawn(client.clone().work()))
-            .collect();
+        let work: Vec<_> =
+            clients.iter().map(|client| executor.spawn(client.clone().work())).collect();
         self.pass(&clock, &clients, self.warmup).await;
         let before = self.counted()?;
         let begun = clock.now();
@@ -126,19 +121,14 @@ impl Bench {
         drop(clients);
         let plan = run.plan.clone();
         let tally = tally(run);
-        let servers = self
-            .pids
-            .iter()
-            .zip(after.servers.iter().zip(&before.servers));
+        let servers = self.pids.iter().zip(after.servers.iter().zip(&before.servers));
         Ok(Report {
             plan,
             elapsed,
             warmup: self.warmup,
             tally,
             own: after.own.since(&before.own),
-            servers: servers
-                .map(|(&pid, (after, before))| (pid, after.since(before)))
-                .collect(),
+            servers: servers.map(|(&pid, (after, before))| (pid, after.since(before))).collect(),
         })
     }
 
@@ -162,21 +152,15 @@ impl Bench {
         };
         Ok(Counted {
             own: of(std::process::id())?,
-            servers: self
-                .pids
-                .iter()
-                .map(|&pid| of(pid))
-                .collect::<Result<_, _>>()?,
+            servers: self.pids.iter().map(|&pid| of(pid)).collect::<Result<_, _>>()?,
         })
     }
 }
 
 /// Every key once, by all clients together.
 async fn fill(executor: &LocalExecutor<'_>, clients: &[Rc<Client>]) -> Result<(), Failure> {
-    let tasks: Vec<_> = clients
-        .iter()
-        .map(|client| executor.spawn(client.clone().fill()))
-        .collect();
+    let tasks: Vec<_> =
+        clients.iter().map(|client| executor.spawn(client.clone().fill())).collect();
     for task in tasks {
         task.await?;
     }

@@ -85,20 +85,13 @@ pub(crate) async fn ask_one(
     path: &str,
     body: Option<&[u8]>,
 ) -> Result<Answer, Unanswered> {
-    let mut connection = open(endpoint)
-        .await
-        .map_err(|error| Unanswered { error, sent: false })?;
+    let mut connection = open(endpoint).await.map_err(|error| Unanswered { error, sent: false })?;
     let request = request(&endpoint.host, path, body);
     let exchange = async {
         let response = connection.exchange(&request).await?;
-        Ok(Answer {
-            status: response.status,
-            body: response.body.to_vec(),
-        })
+        Ok(Answer { status: response.status, body: response.body.to_vec() })
     };
-    in_time(exchange)
-        .await
-        .map_err(|error| Unanswered { error, sent: true })
+    in_time(exchange).await.map_err(|error| Unanswered { error, sent: true })
 }
 
 /// Connects, but does not wait for ever.
@@ -170,9 +163,7 @@ pub(crate) fn bytes_of(object: &Value, name: &str) -> Result<Vec<u8>, Failure> {
 /// A field with a 64-bit number, which the mapping writes as a string; an absent one is zero.
 pub(crate) fn number_of(object: &Value, name: &str) -> i64 {
     let field = object.get(name);
-    let text = field
-        .and_then(Value::as_str)
-        .and_then(|text| text.parse().ok());
+    let text = field.and_then(Value::as_str).and_then(|text| text.parse().ok());
     text.or_else(|| field?.as_i64()).unwrap_or(0)
 }
 

@@ -48,16 +48,12 @@ impl fmt::Display for Endpoint {
 }
 
 fn parse(source: &str, urls: &[String]) -> Result<Vec<Endpoint>, Failure> {
-    urls.iter()
-        .map(|url| endpoint(source, url.trim()))
-        .collect()
+    urls.iter().map(|url| endpoint(source, url.trim())).collect()
 }
 
 fn endpoint(source: &str, url: &str) -> Result<Endpoint, Failure> {
     let wrong = |why: &str| {
-        Failure::usage(format!(
-            "{source}: `{url}` {why}; write it as http://HOST:PORT"
-        ))
+        Failure::usage(format!("{source}: `{url}` {why}; write it as http://HOST:PORT"))
     };
     let host = match url.split_once("://") {
         Some(("http", host)) => host,
@@ -79,10 +75,7 @@ fn endpoint(source: &str, url: &str) -> Result<Endpoint, Failure> {
     if port.parse::<u16>().is_err() {
         return Err(wrong("has no proper port"));
     }
-    let address = host
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut found| found.next());
+    let address = host.to_socket_addrs().ok().and_then(|mut found| found.next());
     let address = address.ok_or_else(|| {
         Failure::new(
             Exit::Unreachable,
@@ -112,15 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_named_with_its_source() {
-        for url in [
-            "",
-            "https://a",
-            "ftp://a",
-            "http://a/v3",
-            "h:99999",
-            "h:x",
-            "http://u@h",
-        ] {
+        for url in ["", "https://a", "ftp://a", "http://a/v3", "h:99999", "h:x", "http://u@h"] {
             let failure = endpoint("--endpoints", url).expect_err(url);
             assert!(failure.message.starts_with("--endpoints: `"), "{failure}");
         }

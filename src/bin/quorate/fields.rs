@@ -179,10 +179,7 @@ impl clap::FromArgMatches for Flags {
 impl Flags {
     /// No flag at all.
     pub(crate) fn none() -> Self {
-        Self {
-            values: Values::default(),
-            config: None,
-        }
+        Self { values: Values::default(), config: None }
     }
 
     /// Adds the environment, the file and the defaults to what the flags say.
@@ -275,10 +272,7 @@ impl Values {
                 wrong(at, format!("{name} must be {why}, but is of type {found}"))
             })?;
             let path = path.to_owned();
-            let source = Source::File {
-                path,
-                line: line(at),
-            };
+            let source = Source::File { path, line: line(at) };
             self.set(field, text, source);
         }
         Ok(())
@@ -323,10 +317,7 @@ mod tests {
     fn names_follow_from_keys() {
         for field in FIELDS {
             assert_eq!(field.flag, field.key.replace('_', "-"));
-            assert_eq!(
-                field.variable,
-                format!("QUORATE_{}", field.key.to_uppercase())
-            );
+            assert_eq!(field.variable, format!("QUORATE_{}", field.key.to_uppercase()));
         }
     }
 
@@ -345,19 +336,10 @@ mod tests {
     #[test]
     fn each_mistake_of_a_file_is_named_with_its_line() {
         for (text, message) in [
-            (
-                "\nnodeid = 1",
-                "q.toml:2: `nodeid` means nothing; known are: node_id, name",
-            ),
-            (
-                "node_id = \"1\"",
-                "q.toml:1: node_id must be a decimal number",
-            ),
+            ("\nnodeid = 1", "q.toml:2: `nodeid` means nothing; known are: node_id, name"),
+            ("node_id = \"1\"", "q.toml:1: node_id must be a decimal number"),
             ("\n\nname = 3", "q.toml:3: name must be a text in quotes"),
-            (
-                "cluster = [1]",
-                "q.toml:1: cluster must be a list of texts in quotes",
-            ),
+            ("cluster = [1]", "q.toml:1: cluster must be a list of texts in quotes"),
             ("name = \"a\"\nname = \"b\"", "q.toml:2: duplicate key"),
             ("a b", "q.toml:1: "),
         ] {

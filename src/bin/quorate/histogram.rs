@@ -21,11 +21,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Self {
-            counts: Box::new([0; BUCKETS]),
-            total: 0,
-            max: 0,
-        }
+        Self { counts: Box::new([0; BUCKETS]), total: 0, max: 0 }
     }
 
     pub(crate) fn record(&mut self, span: Duration) {

@@ -82,13 +82,7 @@ struct Inbound {
 
 impl Inbound {
     fn new() -> Self {
-        Self {
-            bytes: vec![0; READ_BYTES],
-            start: 0,
-            end: 0,
-            framing: Framing::Head,
-            closes: false,
-        }
+        Self { bytes: vec![0; READ_BYTES], start: 0, end: 0, framing: Framing::Head, closes: false }
     }
 
     /// Where the next bytes from the socket go; never empty.
@@ -167,11 +161,7 @@ impl Inbound {
     }
 
     fn data(&self, range: std::ops::Range<usize>) -> Step<'_> {
-        if range.is_empty() {
-            Step::More
-        } else {
-            Step::Data(&self.bytes[range])
-        }
+        if range.is_empty() { Step::More } else { Step::Data(&self.bytes[range]) }
     }
 
     /// A whole line with its CR LF, if one is here.
@@ -188,9 +178,7 @@ impl Inbound {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
         let here = &self.bytes[self.start..self.end];
-        let parsed = response
-            .parse(here)
-            .map_err(|error| malformed(&error.to_string()))?;
+        let parsed = response.parse(here).map_err(|error| malformed(&error.to_string()))?;
         let httparse::Status::Complete(len) = parsed else {
             return if here.len() >= HEAD_BYTES_MAX {
                 Err(malformed("the head, which is too long"))
@@ -228,10 +216,7 @@ impl Inbound {
 }
 
 fn malformed(what: &str) -> io::Error {
-    io::Error::new(
-        ErrorKind::InvalidData,
-        format!("the server's answer is not HTTP/1.1: {what}"),
-    )
+    io::Error::new(ErrorKind::InvalidData, format!("the server's answer is not HTTP/1.1: {what}"))
 }
 
 /// One connection to a server.
@@ -254,11 +239,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.send_at_once()?;
-        Ok(Self {
-            stream,
-            inbound: Inbound::new(),
-            body: Vec::new(),
-        })
+        Ok(Self { stream, inbound: Inbound::new(), body: Vec::new() })
     }
 
     /// Sends a whole request and waits for the whole answer.
@@ -287,10 +268,7 @@ impl Connection {
                 }
             }
         }
-        Ok(Response {
-            status,
-            body: &self.body,
-        })
+        Ok(Response { status, body: &self.body })
     }
 
     /// Sends a whole request and waits for the head of the answer; [`piece`](Self::piece) yields
@@ -385,18 +363,10 @@ mod tests {
 
     #[test]
     fn responses_are_the_same_however_the_bytes_arrive() {
-        let expected = vec![
-            (200, b"hello".to_vec()),
-            (400, b"abcde".to_vec()),
-            (204, vec![]),
-            (200, vec![]),
-        ];
+        let expected =
+            vec![(200, b"hello".to_vec()), (400, b"abcde".to_vec()), (204, vec![]), (200, vec![])];
         for size in 1..=WIRE.len() {
-            assert_eq!(
-                decode(WIRE, size).expect("well formed"),
-                expected,
-                "size {size}"
-            );
+            assert_eq!(decode(WIRE, size).expect("well formed"), expected, "size {size}");
         }
     }
 

@@ -168,11 +168,7 @@ impl Run {
         let tally = &mut *self.tally.borrow_mut();
         tally.longest_stall = tally.longest_stall.max(now.since(tally.last_success));
         tally.last_success = now;
-        let spans = if is_get {
-            &mut tally.gets
-        } else {
-            &mut tally.puts
-        };
+        let spans = if is_get { &mut tally.gets } else { &mut tally.puts };
         spans.record(now.since(begun));
     }
 
@@ -181,10 +177,7 @@ impl Run {
             return;
         }
         let mut tally = self.tally.borrow_mut();
-        let (count, _) = tally
-            .errors
-            .entry(kind)
-            .or_insert_with(|| (0, shown(sample)));
+        let (count, _) = tally.errors.entry(kind).or_insert_with(|| (0, shown(sample)));
         *count += 1;
     }
 }
@@ -213,9 +206,7 @@ struct Requests {
 
 impl Requests {
     fn new(run: &Run, endpoint: &Endpoint) -> Self {
-        let value: Vec<u8> = (0..run.plan.value_size)
-            .map(|_| run.rng.below(256) as u8)
-            .collect();
+        let value: Vec<u8> = (0..run.plan.value_size).map(|_| run.rng.below(256) as u8).collect();
         Self {
             put: Template::new(&endpoint.host, "/v3/kv/put", Some(&value)),
             get: Template::new(&endpoint.host, "/v3/kv/range", None),
@@ -225,12 +216,7 @@ impl Requests {
 
 impl Client {
     pub(crate) fn new(run: Rc<Run>, number: u64) -> Rc<Self> {
-        Rc::new(Self {
-            run,
-            number,
-            begun: Cell::new(Time::NEVER),
-            overdue: Bell::new(),
-        })
+        Rc::new(Self { run, number, begun: Cell::new(Time::NEVER), overdue: Bell::new() })
     }
 
     /// Puts this client's share of the keys, so that gets find something.
@@ -244,10 +230,7 @@ impl Client {
         let mut connection = Connection::open(endpoint.address).await.map_err(failed)?;
         let mut put = Requests::new(&self.run, endpoint).put;
         for key in (self.number..plan.keys).step_by(plan.clients as usize) {
-            let response = connection
-                .exchange(put.render(key, key))
-                .await
-                .map_err(failed)?;
+            let response = connection.exchange(put.render(key, key)).await.map_err(failed)?;
             if response.status != 200 {
                 return Err(refusal(endpoint, response.status, response.body));
             }
@@ -296,9 +279,7 @@ impl Client {
 
     /// Sends requests over one connection until it fails or the server closes it.
     async fn session(&self, endpoint: &Endpoint) -> io::Result<()> {
-        let Run {
-            plan, clock, rng, ..
-        } = &*self.run;
+        let Run { plan, clock, rng, .. } = &*self.run;
         let mut requests = Requests::new(&self.run, endpoint);
         let mut connection = Connection::open(endpoint.address).await?;
         let mut begun = clock.now();
@@ -309,11 +290,7 @@ impl Client {
                 Op::Get => true,
                 Op::Mixed => salt % 100 < plan.read_percent,
             };
-            let template = if is_get {
-                &mut requests.get
-            } else {
-                &mut requests.put
-            };
+            let template = if is_get { &mut requests.get } else { &mut requests.put };
             let request = template.render((salt >> 8) % plan.keys, salt);
             self.begun.set(begun);
             let exchange = connection.exchange(request);
@@ -323,8 +300,7 @@ impl Client {
             };
             let now = clock.now();
             if response.status != 200 {
-                self.run
-                    .failed(format!("HTTP {}", response.status), response.body);
+                self.run.failed(format!("HTTP {}", response.status), response.body);
             } else if is_get && !response.body.windows(6).any(|bytes| bytes == b"\"kvs\":") {
                 self.run.failed("key not found".into(), response.body);
             } else {

@@ -44,9 +44,7 @@ impl Usage {
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
-            context_switches: self
-                .context_switches
-                .saturating_sub(before.context_switches),
+            context_switches: self.context_switches.saturating_sub(before.context_switches),
             written_bytes: self
                 .written_bytes
                 .zip(before.written_bytes)

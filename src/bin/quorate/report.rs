@@ -55,17 +55,11 @@ impl Report {
     /// All servers together: sums, but the largest member's memory.
     fn all_servers(&self) -> Usage {
         self.servers.iter().fold(
-            Usage {
-                written_bytes: Some(0),
-                ..Usage::default()
-            },
+            Usage { written_bytes: Some(0), ..Usage::default() },
             |sum, (_, usage)| Usage {
                 cpu_seconds: sum.cpu_seconds + usage.cpu_seconds,
                 context_switches: sum.context_switches + usage.context_switches,
-                written_bytes: sum
-                    .written_bytes
-                    .zip(usage.written_bytes)
-                    .map(|(a, b)| a + b),
+                written_bytes: sum.written_bytes.zip(usage.written_bytes).map(|(a, b)| a + b),
                 resident_bytes: sum.resident_bytes.max(usage.resident_bytes),
                 peak_bytes: sum.peak_bytes.max(usage.peak_bytes),
             },
@@ -94,11 +88,7 @@ impl Report {
         let answered = self.tally.errors.keys().any(|kind| {
             kind.starts_with("HTTP") || kind.starts_with("not HTTP") || kind.starts_with("key")
         });
-        let exit = if answered {
-            Exit::Refused
-        } else {
-            Exit::Unreachable
-        };
+        let exit = if answered { Exit::Refused } else { Exit::Unreachable };
         Err(Failure::new(exit, "not one operation succeeded"))
     }
 
@@ -117,11 +107,8 @@ impl Report {
                 (kind.clone(), json!({ "count": count, "first": sample }))
             })
             .collect();
-        let servers: Vec<_> = self
-            .servers
-            .iter()
-            .map(|(pid, usage)| self.usage_json(Some(*pid), usage))
-            .collect();
+        let servers: Vec<_> =
+            self.servers.iter().map(|(pid, usage)| self.usage_json(Some(*pid), usage)).collect();
         let all = (!servers.is_empty()).then(|| self.usage_json(None, &self.all_servers()));
         json!({
             "op": format!("{:?}", self.plan.op).to_lowercase(),
@@ -235,9 +222,7 @@ impl Report {
 
     fn process(&self, f: &mut fmt::Formatter<'_>, name: &str, usage: &Usage) -> fmt::Result {
         let per = self.per_operation(usage);
-        let written = per
-            .written_bytes
-            .map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
+        let written = per.written_bytes.map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
         writeln!(
             f,
             "{name:10} {:>7.2} {:>11.3} {:>12.3} {written:>11} {:>8.1} {:>12.1}",

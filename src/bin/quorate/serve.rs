@@ -44,10 +44,7 @@ pub(crate) struct Serve {
 impl Serve {
     /// What `quorate` without a word means.
     pub(crate) fn alone() -> Self {
-        Self {
-            flags: Flags::none(),
-            print_config: false,
-        }
+        Self { flags: Flags::none(), print_config: false }
     }
 
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -162,8 +159,7 @@ pub(crate) fn farewell() {
 fn members(settings: &Settings, client_address: SocketAddr) -> Vec<MemberInfo> {
     let me = settings.config.node;
     let mut urls: BTreeMap<NodeId, Vec<String>> = settings.advertise_client.clone();
-    urls.entry(me)
-        .or_insert_with(|| vec![format!("http://{client_address}")]);
+    urls.entry(me).or_insert_with(|| vec![format!("http://{client_address}")]);
     let ids = settings.config.members.iter();
     ids.map(|&id| MemberInfo {
         id,
@@ -195,10 +191,7 @@ fn greet(
         true => " alone".to_owned(),
         false => format!(" of {}", settings.config.members.len()),
     };
-    text += &format!(
-        ", cluster {}\nclients  http://{client_address}\n",
-        settings.config.cluster
-    );
+    text += &format!(", cluster {}\nclients  http://{client_address}\n", settings.config.cluster);
     if let Some(address) = peer_address {
         text += &format!("peers    {address}\n");
     }

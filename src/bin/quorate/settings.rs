@@ -56,11 +56,9 @@ impl Settings {
     /// What makes no sense, where it was given, and what to do.
     pub(crate) fn new(values: &Values) -> Result<Self, Failure> {
         let reader = Reader(values);
-        let node = NodeId(
-            reader.required("node_id", "a number, 1 or greater", |text| {
-                text.parse().ok().filter(|&id| id > 0)
-            })?,
-        );
+        let node = NodeId(reader.required("node_id", "a number, 1 or greater", |text| {
+            text.parse().ok().filter(|&id| id > 0)
+        })?);
         let peers = reader.members(node)?;
         let members = peers.keys().copied().chain([node]);
         let config = Config::new(node, reader.cluster_id()?, members)
@@ -116,9 +114,7 @@ struct Reader<'a>(&'a Values);
 
 impl Reader<'_> {
     fn source(&self, key: &str) -> &Source {
-        self.0
-            .get(key)
-            .map_or(&Source::Default, |given| &given.source)
+        self.0.get(key).map_or(&Source::Default, |given| &given.source)
     }
 
     fn wrong(&self, key: &str, why: &str) -> Failure {
@@ -166,10 +162,7 @@ impl Reader<'_> {
         };
         for item in text.split(',').map(str::trim) {
             let (id, address) = member(item).ok_or_else(|| {
-                self.wrong(
-                    "cluster",
-                    &format!("`{item}` is not ID=HOST:PORT, as 1=10.0.0.1:2380"),
-                )
+                self.wrong("cluster", &format!("`{item}` is not ID=HOST:PORT, as 1=10.0.0.1:2380"))
             })?;
             if let Some((other, _)) = members.iter().find(|(_, known)| **known == address) {
                 let why = format!("nodes {other} and {id} have the same address {address}");
@@ -241,9 +234,7 @@ impl Reader<'_> {
                     None => (node, item),
                 };
                 let url = url.trim().trim_end_matches('/');
-                let host = url
-                    .strip_prefix("http://")
-                    .or(url.strip_prefix("https://"))?;
+                let host = url.strip_prefix("http://").or(url.strip_prefix("https://"))?;
                 if host.is_empty() || host.contains('/') {
                     return None;
                 }
@@ -312,26 +303,11 @@ mod tests {
     #[test]
     fn each_contradiction_is_named_with_its_source() {
         for (flags, message) in [
-            (
-                &["--node-id", "0"][..],
-                "flag --node-id: node_id: `0` is not a number",
-            ),
-            (
-                &["--cluster", "1=a:1,1=b:1"],
-                "flag --cluster: cluster: node 1 occurs twice",
-            ),
-            (
-                &["--cluster", "1=a:1,2=a:1"],
-                "flag --cluster: cluster: nodes 1 and 2 have the same",
-            ),
-            (
-                &["--cluster", "1=a"],
-                "flag --cluster: cluster: `1=a` is not ID=HOST:PORT",
-            ),
-            (
-                &["--cluster", ""],
-                "flag --cluster: cluster: `` is not ID=HOST:PORT",
-            ),
+            (&["--node-id", "0"][..], "flag --node-id: node_id: `0` is not a number"),
+            (&["--cluster", "1=a:1,1=b:1"], "flag --cluster: cluster: node 1 occurs twice"),
+            (&["--cluster", "1=a:1,2=a:1"], "flag --cluster: cluster: nodes 1 and 2 have the same"),
+            (&["--cluster", "1=a"], "flag --cluster: cluster: `1=a` is not ID=HOST:PORT"),
+            (&["--cluster", ""], "flag --cluster: cluster: `` is not ID=HOST:PORT"),
             (
                 &["--cluster", "1=a:1", "--node-id", "4"],
                 "flag --node-id: node_id is 4, but the cluster (flag --cluster) has only the nodes 1;",
@@ -340,43 +316,17 @@ mod tests {
                 &["--cluster-id", "7", "--cluster-name", "x"],
                 "cluster_id (flag --cluster-id) and cluster_name (flag --cluster-name) are both",
             ),
+            (&["--cluster-id", "0"], "flag --cluster-id: cluster_id: `0` is not 1 to 16"),
+            (&["--listen-client", "2379"], "flag --listen-client: listen_client: `2379` is not"),
             (
-                &["--cluster-id", "0"],
-                "flag --cluster-id: cluster_id: `0` is not 1 to 16",
-            ),
-            (
-                &["--listen-client", "2379"],
-                "flag --listen-client: listen_client: `2379` is not",
-            ),
-            (
-                &[
-                    "--cluster",
-                    "1=a:1,2=b:1",
-                    "--listen-peer",
-                    "127.0.0.1:2379",
-                ],
+                &["--cluster", "1=a:1,2=b:1", "--listen-peer", "127.0.0.1:2379"],
                 "listen_client (default) and listen_peer (flag --listen-peer) are both",
             ),
-            (
-                &["--heartbeat-ms", "1000"],
-                "the shortest election timeout (400ms)",
-            ),
-            (
-                &["--sync", "never"],
-                "flag --sync: sync: `never` is not auto, inline or thread",
-            ),
-            (
-                &["--advertise-client", "a:1"],
-                "flag --advertise-client: advertise_client: `a:1`",
-            ),
-            (
-                &["--log", "loud"],
-                "flag --log: log: `loud` is not off, error",
-            ),
-            (
-                &["--data-dir", ""],
-                "flag --data-dir: data_dir: `` is not a path",
-            ),
+            (&["--heartbeat-ms", "1000"], "the shortest election timeout (400ms)"),
+            (&["--sync", "never"], "flag --sync: sync: `never` is not auto, inline or thread"),
+            (&["--advertise-client", "a:1"], "flag --advertise-client: advertise_client: `a:1`"),
+            (&["--log", "loud"], "flag --log: log: `loud` is not off, error"),
+            (&["--data-dir", ""], "flag --data-dir: data_dir: `` is not a path"),
         ] {
             let found = settings(flags).expect_err(message);
             assert!(found.starts_with(message), "{found}");
@@ -387,9 +337,6 @@ mod tests {
     fn milliseconds_go_before_the_preset() {
         let settings = settings(&["--timing", "wan", "--heartbeat-ms", "250"]).expect("valid");
         assert_eq!(settings.config.timing.heartbeat.as_millis(), 250);
-        assert_eq!(
-            settings.config.timing.election_min,
-            Timing::WAN.election_min
-        );
+        assert_eq!(settings.config.timing.election_min, Timing::WAN.election_min);
     }
 }

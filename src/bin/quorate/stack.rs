@@ -139,10 +139,7 @@ pub(crate) fn unusable(place: &str, fatal: &Fatal) -> Failure {
         }
         fatal => fatal.to_string(),
     };
-    Failure::new(
-        Exit::Data,
-        format!("the data directory {place} cannot be used: {why}"),
-    )
+    Failure::new(Exit::Data, format!("the data directory {place} cannot be used: {why}"))
 }
 
 /// Listens on `address`.

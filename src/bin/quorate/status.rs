@@ -32,11 +32,7 @@ impl Status {
             told
         });
         let all: Vec<_> = endpoints.iter().zip(&told).collect();
-        let text = if self.json {
-            json_text(&all)
-        } else {
-            table(&all)
-        };
+        let text = if self.json { json_text(&all) } else { table(&all) };
         print(text.as_bytes())?;
         if told.iter().all(Result::is_err) {
             let tried = all.iter().map(|(endpoint, told)| {
@@ -85,12 +81,7 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 fn table(all: &[(&Endpoint, &Told)]) -> String {
-    let mut rows = vec![
-        ["endpoint"]
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>(),
-    ];
+    let mut rows = vec![["endpoint"].into_iter().map(str::to_owned).collect::<Vec<_>>()];
     rows[0].extend(COLUMNS.iter().map(|(heading, _)| (*heading).to_owned()));
     for (endpoint, told) in all {
         let mut row = vec![endpoint.host.clone()];
@@ -126,18 +117,13 @@ fn aligned(rows: &[Vec<String>]) -> String {
     let whole = |row: &&Vec<String>| row.len() == columns;
     let width = |column: usize| {
         let cells = rows.iter().filter(whole).map(|row| row[column].len());
-        let hosts = rows
-            .iter()
-            .map(|row| if column == 0 { row[0].len() } else { 0 });
+        let hosts = rows.iter().map(|row| if column == 0 { row[0].len() } else { 0 });
         cells.chain(hosts).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }
@@ -173,11 +159,7 @@ fn notes(endpoint: &Endpoint, status: &Value) -> String {
 }
 
 fn list<'a>(status: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
-    status
-        .get(field)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    status.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -189,25 +171,17 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
         let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
-        let rows = [
-            row(&["a", "bb"]),
-            row(&["long", "c"]),
-            row(&["x", "down for long"]),
-        ];
+        let rows = [row(&["a", "bb"]), row(&["long", "c"]), row(&["x", "down for long"])];
         assert_eq!(aligned(&rows), "a     bb\nlong  c\nx     down for long\n");
     }
 
     #[test]
     fn a_node_that_is_down_has_its_row_and_the_reason() {
-        let endpoint = |host: &str| Endpoint {
-            host: host.into(),
-            address: ([127, 0, 0, 1], 1).into(),
-        };
-        let up = Ok(
-            json!({"node": 1, "role": "leader", "leader": 0, "threads": ["quorate"],
+        let endpoint =
+            |host: &str| Endpoint { host: host.into(), address: ([127, 0, 0, 1], 1).into() };
+        let up = Ok(json!({"node": 1, "role": "leader", "leader": 0, "threads": ["quorate"],
             "peers": [{"node": 2, "match_index": 5, "next_index": 6, "heard_ms": 3}],
-            "disk_full": true}),
-        );
+            "disk_full": true}));
         let down = Err("connection refused".to_owned());
         let (a, b) = (endpoint("a:1"), endpoint("b:1"));
         let text = table(&[(&a, &up), (&b, &down)]);

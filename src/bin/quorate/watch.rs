@@ -139,9 +139,7 @@ fn messages(received: &[u8], next: &mut i64) -> Result<usize, Failure> {
                 taken = stream.byte_offset();
             }
             Some(Err(error)) if !error.is_eof() => {
-                return Err(Failure::refused(format!(
-                    "the server's message is not JSON: {error}"
-                )));
+                return Err(Failure::refused(format!("the server's message is not JSON: {error}")));
             }
             Some(Err(_)) | None => return Ok(taken),
         }
@@ -151,10 +149,7 @@ fn messages(received: &[u8], next: &mut i64) -> Result<usize, Failure> {
 /// What one message says, as text to print.
 fn message_text(message: &Value, next: &mut i64) -> Result<Vec<u8>, Failure> {
     if let Some(error) = message.get("error") {
-        let text = error
-            .get("message")
-            .and_then(Value::as_str)
-            .unwrap_or("no reason given");
+        let text = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
         return Err(Failure::refused(format!("the watch failed: {text}")));
     }
     let result = message.get("result").unwrap_or(&Value::Null);
@@ -168,16 +163,11 @@ fn message_text(message: &Value, next: &mut i64) -> Result<Vec<u8>, Failure> {
     if result.get("canceled").and_then(Value::as_bool) == Some(true) {
         let reason = result.get("cancel_reason").and_then(Value::as_str);
         let reason = reason.unwrap_or("no reason given");
-        return Err(Failure::refused(format!(
-            "the server ended the watch: {reason}"
-        )));
+        return Err(Failure::refused(format!("the server ended the watch: {reason}")));
     }
     if *next == 0 {
         // From now on: what the store had when the watch began is not part of it.
-        *next = result
-            .get("header")
-            .map_or(0, |header| number_of(header, "revision"))
-            + 1;
+        *next = result.get("header").map_or(0, |header| number_of(header, "revision")) + 1;
     }
     let mut text = Vec::new();
     let events = result.get("events").and_then(Value::as_array);

@@ -143,10 +143,7 @@ fn measure(file: &fs::File) -> io::Result<Duration> {
 
 impl Real {
     fn file(&self, file: fs::File) -> File {
-        File::with(Rc::new(RealFile {
-            file: Arc::new(file),
-            helper: self.helper.clone(),
-        }))
+        File::with(Rc::new(RealFile { file: Arc::new(file), helper: self.helper.clone() }))
     }
 }
 
@@ -207,10 +204,7 @@ impl DeviceFile for RealFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self
-                .file
-                .read_at(&mut buf[filled..], offset + filled as u64)
-            {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -294,9 +288,8 @@ impl Helper {
             return Ok(jobs.clone());
         }
         let (jobs, queue) = bounded(JOBS_MAX);
-        let thread = thread::Builder::new()
-            .name("quorate-sync".into())
-            .spawn(move || serve(&queue))?;
+        let thread =
+            thread::Builder::new().name("quorate-sync".into()).spawn(move || serve(&queue))?;
         *slot = Some((jobs.clone(), thread));
         Ok(jobs)
     }

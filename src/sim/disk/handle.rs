@@ -38,11 +38,7 @@ impl Handle {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.alive() {
-            Ok(())
-        } else {
-            Err(io::Error::other("the power is off"))
-        }
+        if self.alive() { Ok(()) } else { Err(io::Error::other("the power is off")) }
     }
 
     /// Takes as long as a sync takes; never returns if the power fails meanwhile.
@@ -66,10 +62,7 @@ impl Handle {
     }
 
     fn file(&self, inode: Rc<RefCell<Inode>>) -> File {
-        File::with(Rc::new(FileHandle {
-            handle: self.clone(),
-            inode,
-        }))
+        File::with(Rc::new(FileHandle { handle: self.clone(), inode }))
     }
 
     fn used(&self) -> u64 {
@@ -173,9 +166,7 @@ impl FileHandle {
     fn carry(&self, limit: u64) -> io::Result<()> {
         let trouble = self.handle.sync_trouble();
         let inode = &mut *self.inode.borrow_mut();
-        let covered = inode
-            .waiting
-            .partition_point(|&(number, ..)| number < limit);
+        let covered = inode.waiting.partition_point(|&(number, ..)| number < limit);
         for (_, offset, data) in inode.waiting.drain(..covered) {
             if trouble.is_ok() {
                 put(&mut inode.durable, offset, &data);
@@ -209,17 +200,11 @@ impl DeviceFile for FileHandle {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let fails = std::mem::take(&mut self.handle.shared.troubles.borrow_mut().write_fails);
-        let done = if fails {
-            data.len() / 2 / SECTOR * SECTOR
-        } else {
-            data.len()
-        };
+        let done = if fails { data.len() / 2 / SECTOR * SECTOR } else { data.len() };
         let data = &data[..done];
         let inode = &mut *self.inode.borrow_mut();
         put(&mut inode.seen, offset, data);
-        inode
-            .waiting
-            .push((inode.next_write, offset, data.to_vec()));
+        inode.waiting.push((inode.next_write, offset, data.to_vec()));
         inode.next_write += 1;
         if fails {
             return Err(io::Error::other("input/output error (simulated)"));

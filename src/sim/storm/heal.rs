@@ -70,9 +70,7 @@ impl Storm<'_> {
                 self.clients.expect(write);
                 let answer = self.cluster.run(async move {
                     handle.propose(write.command(0)).await?;
-                    handle
-                        .read(|ledger| ledger.writes().iter().any(|&(_, w)| w == write))
-                        .await
+                    handle.read(|ledger| ledger.writes().iter().any(|&(_, w)| w == write)).await
                 });
                 self.checked(Stopped::Done)?;
                 match answer {
@@ -110,10 +108,7 @@ impl Storm<'_> {
             }
             self.run_until(now + Duration::from_millis(20))?;
         }
-        let node = self
-            .cluster
-            .node(NodeId(1))
-            .expect("settled means that all are up");
+        let node = self.cluster.node(NodeId(1)).expect("settled means that all are up");
         let compared = node.read_stale(|ledger| self.clients.compare(ledger));
         compared.map_err(|what| self.broken("I8", what))
     }
@@ -130,8 +125,6 @@ impl Storm<'_> {
         let complete = |state: &Option<_>| {
             state.is_some_and(|(commit, applied, _)| commit == decided && applied == decided)
         };
-        states
-            .iter()
-            .all(|state| complete(state) && *state == states[0])
+        states.iter().all(|state| complete(state) && *state == states[0])
     }
 }

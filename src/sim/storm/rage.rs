@@ -67,8 +67,7 @@ impl Storm<'_> {
     fn plan(&mut self, longest: Duration, relief: Relief) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
-        self.reliefs
-            .insert((self.cluster.world().now() + after, self.planned), relief);
+        self.reliefs.insert((self.cluster.world().now() + after, self.planned), relief);
     }
 
     pub(super) fn relieve(&mut self, relief: Relief) {
@@ -84,15 +83,11 @@ impl Storm<'_> {
             Relief::Resume(node) => self.cluster.resume(node),
             Relief::Room(node) => {
                 self.cluster.disk(node).set_quota(None);
-                self.cluster
-                    .world()
-                    .note(format!("the disk of {node:?} has room"));
+                self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
             Relief::Mend => self.cluster.heal(),
             Relief::Calm => {
-                self.cluster
-                    .world()
-                    .network(|network| network.set_weather(Weather::CALM));
+                self.cluster.world().network(|network| network.set_weather(Weather::CALM));
                 self.cluster.world().note("calm weather");
             }
         }
@@ -122,18 +117,14 @@ impl Storm<'_> {
                 self.plan(Duration::from_secs(3), Relief::Resume(node));
             }
             Fault::Stall => {
-                let span = self
-                    .rng
-                    .between(Duration::from_millis(5), Duration::from_secs(3));
+                let span = self.rng.between(Duration::from_millis(5), Duration::from_secs(3));
                 let world = self.cluster.world();
                 self.cluster.disk(node).stall_until(world.now() + span);
                 world.note(format!("the disk of {node:?} stalls for {span:?}"));
             }
             Fault::Full => {
                 self.cluster.disk(node).set_quota(Some(0));
-                self.cluster
-                    .world()
-                    .note(format!("the disk of {node:?} is full"));
+                self.cluster.world().note(format!("the disk of {node:?} is full"));
                 self.plan(Duration::from_secs(5), Relief::Room(node));
             }
             Fault::DiskError => {
@@ -143,9 +134,7 @@ impl Storm<'_> {
                 } else {
                     disk.fail_next_sync();
                 }
-                self.cluster
-                    .world()
-                    .note(format!("the disk of {node:?} will fail"));
+                self.cluster.world().note(format!("the disk of {node:?} will fail"));
             }
         }
         Ok(())
@@ -158,11 +147,7 @@ impl Storm<'_> {
         let until = world.now() + Duration::from_millis(200);
         let cluster = &self.cluster;
         self.checked(world.run_until(until, || cluster.polls(node) >= polls))?;
-        let death = if self.rng.chance(700) {
-            Death::PowerCut
-        } else {
-            Death::Kill
-        };
+        let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
         self.cluster.crash(node, death);
         self.plan(Duration::from_secs(4), Relief::Start(node));
         Ok(())
@@ -192,9 +177,7 @@ impl Storm<'_> {
             delay_max: Duration::from_millis(self.rng.within(1..=80)),
             ..Weather::FOUL
         };
-        self.cluster
-            .world()
-            .network(|network| network.set_weather(weather));
+        self.cluster.world().network(|network| network.set_weather(weather));
         self.cluster.world().note(format!(
             "foul weather: {} of 1000 lost, {} doubled, {} slow, up to {:?}",
             weather.loss, weather.duplicate, weather.slow, weather.delay_max
