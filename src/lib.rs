@@ -13,7 +13,7 @@
 //! | [`id`], [`quorum`], [`error`] | the small words: identities, thresholds, the two kinds of error |
 //! | [`machine`] | the trait you implement: your replicated state machine |
 //! | [`scope`] | the one idea, in code; no protocol word in it |
-//! | [`env`] | the outside world behind concrete handles, real or simulated inside |
+//! | [`mod@env`] | the outside world behind concrete handles, real or simulated inside |
 //! | [`log`] | the durable journal: one owner of the disk |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
 //! | [`tcp`] | the real network: frames, dialling, accepting |

@@ -90,8 +90,8 @@ pub fn follower_commit(present: Index, leader_commit: Index, verified: Index) ->
     present.max(leader_commit.min(verified))
 }
 
-/// "If there exists an N such that N > commitIndex, a majority of matchIndex[i] ≥ N, and
-/// log[N].term == currentTerm: set commitIndex = N" (figure 2, leaders; section 5.4.2). `matches`
+/// "If there exists an N such that N > commitIndex, a majority of matchIndex\[i\] ≥ N, and
+/// log\[N\].term == currentTerm: set commitIndex = N" (figure 2, leaders; section 5.4.2). `matches`
 /// holds what each voter has *durably*, this node included.
 ///
 /// Guarded by `rules::tests::a_majority_of_durable_matches_commits` and

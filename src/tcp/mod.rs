@@ -4,7 +4,7 @@
 //!
 //! Every node dials every peer. It *sends* on the connections that it dialled and *receives* on
 //! those that it accepted: two connections a pair, and no rule is needed for who keeps which. One
-//! task serves each peer that is dialled ([`dial`]), one each accepted connection ([`accept`]);
+//! task serves each peer that is dialled (`dial`), one each accepted connection (`accept`);
 //! [`run`] holds them all and is the scope: dropping it ends every connection.
 //!
 //! ```text
