@@ -8,10 +8,12 @@
 //! # Where a sync runs
 //!
 //! A sync blocks the thread that calls it. On a fast device calling it in place is the quickest
-//! ([`SyncMode::Inline`]); on a slow or unknown one it would hold up everything else on the loop,
-//! so it is handed to one helper thread ([`SyncMode::Thread`], thread `quorate-sync`, started with
-//! the first sync and joined when the last handle is gone). [`SyncMode::Auto`] measures a few syncs
-//! when the directory is opened and decides. The `journal` page of the manual has the figures.
+//! for who waits for it ([`SyncMode::Inline`]); on a slow or unknown one it would hold up
+//! everything else on the loop, so it is handed to one helper thread ([`SyncMode::Thread`], thread
+//! `quorate-sync`, started with its first job and joined when the last handle is gone).
+//! [`SyncMode::Auto`] measures a few syncs when the directory is opened: on a fast device small
+//! writes are synced in place and large ones, for which many wait, by the helper. The `journal`
+//! page of the manual has the figures.
 //!
 //! Handing a write over starts it when the returned future is first polled; dropping the future
 //! after that does not undo it: what was handed to the disk may land.
@@ -39,7 +41,8 @@ pub enum SyncMode {
     Inline,
     /// On the one helper thread: the loop goes on while a slow device works.
     Thread,
-    /// Measured when the directory is opened: inline below a median of 1 ms, else thread.
+    /// Measured when the directory is opened: small writes inline and large ones on the thread if
+    /// the median is below 1 ms, else all on the thread.
     Auto,
 }
 
@@ -118,7 +121,8 @@ impl Disk {
         Self { device, mode: SyncMode::Inline, probed: None }
     }
 
-    /// Where syncs run: [`SyncMode::Auto`] has been decided.
+    /// Where syncs run. [`SyncMode::Auto`] has been decided: it stays `Auto` on a fast device and is
+    /// `Thread` on a slow one.
     #[must_use]
     pub fn sync_mode(&self) -> SyncMode {
         self.mode

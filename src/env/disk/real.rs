@@ -23,8 +23,12 @@ const PROBE: &str = "probe.tmp";
 const PROBES: usize = 8;
 /// The measurement stops after this long, so that starting stays quick on any device.
 const PROBE_MAX: Duration = Duration::from_millis(4);
-/// Below this median a sync is called in place.
+/// Below this median the device is a fast one.
 const INLINE_BELOW: Duration = Duration::from_millis(1);
+/// On such a device a write of up to this many bytes is synced in place: few wait for it, so the
+/// way to the helper and back would be all it adds. A larger one goes to the helper, and the loop
+/// prepares the next meanwhile.
+const IN_PLACE_BYTES: usize = 2048;
 /// Jobs that wait for the helper: the journal has one sync in flight and a snapshot another.
 const JOBS_MAX: usize = 4;
 
@@ -32,14 +36,42 @@ const JOBS_MAX: usize = 4;
 pub(super) struct Real {
     path: PathBuf,
     dir: Arc<fs::File>,
-    helper: Option<Rc<Helper>>,
+    way: Way,
     /// Held, not used: closing it releases the lock. Last, so that the helper is gone before.
     _lock: fs::File,
 }
 
 struct RealFile {
     file: Arc<fs::File>,
+    way: Way,
+}
+
+/// Where syncs run.
+#[derive(Clone)]
+struct Way {
+    /// `None` if all of them run in place.
     helper: Option<Rc<Helper>>,
+    /// Writes of at most this many bytes are synced in place even so.
+    in_place_bytes: usize,
+}
+
+impl Way {
+    fn of(mode: SyncMode) -> Self {
+        let (helper, in_place_bytes) = match mode {
+            SyncMode::Inline => (None, usize::MAX),
+            SyncMode::Auto => (Some(Rc::default()), IN_PLACE_BYTES),
+            SyncMode::Thread => (Some(Rc::default()), 0),
+        };
+        Self { helper, in_place_bytes }
+    }
+
+    /// The helper, if it is to do this work.
+    fn helper_for(&self, work: &Work) -> Option<Rc<Helper>> {
+        match work {
+            Work::Commit(_, data) if data.len() <= self.in_place_bytes => None,
+            _ => self.helper.clone(),
+        }
+    }
 }
 
 /// Opens, locks and measures `path`.
@@ -63,16 +95,11 @@ pub(super) fn open(
         SyncMode::Inline | SyncMode::Thread => None,
     };
     let mode = match (mode, probed) {
-        (SyncMode::Auto, Some(median)) if median < INLINE_BELOW => SyncMode::Inline,
+        (SyncMode::Auto, Some(median)) if median < INLINE_BELOW => SyncMode::Auto,
         (SyncMode::Auto, _) => SyncMode::Thread,
         (chosen, _) => chosen,
     };
-    let real = Real {
-        path: path.into(),
-        dir: Arc::new(dir),
-        helper: (mode == SyncMode::Thread).then(Rc::default),
-        _lock: lock,
-    };
+    let real = Real { path: path.into(), dir: Arc::new(dir), way: Way::of(mode), _lock: lock };
     Ok((real, mode, probed))
 }
 
@@ -143,7 +170,7 @@ fn measure(file: &fs::File) -> io::Result<Duration> {
 
 impl Real {
     fn file(&self, file: fs::File) -> File {
-        File::with(Rc::new(RealFile { file: Arc::new(file), helper: self.helper.clone() }))
+        File::with(Rc::new(RealFile { file: Arc::new(file), way: self.way.clone() }))
     }
 }
 
@@ -186,7 +213,7 @@ impl Device for Real {
     }
 
     fn sync_dir(&self) -> Done<()> {
-        let work = run(self.helper.clone(), self.dir.clone(), Work::SyncAll);
+        let work = run(self.way.helper_for(&Work::SyncAll), self.dir.clone(), Work::SyncAll);
         Box::pin(async move { work.await.map(|_| ()) })
     }
 
@@ -223,13 +250,13 @@ impl DeviceFile for RealFile {
     }
 
     fn sync(&self) -> Done<()> {
-        let work = run(self.helper.clone(), self.file.clone(), Work::Sync);
+        let work = run(self.way.helper_for(&Work::Sync), self.file.clone(), Work::Sync);
         Box::pin(async move { work.await.map(|_| ()) })
     }
 
     fn commit(&self, offset: u64, data: Vec<u8>) -> Done<Vec<u8>> {
         let work = Work::Commit(offset, data);
-        Box::pin(run(self.helper.clone(), self.file.clone(), work))
+        Box::pin(run(self.way.helper_for(&work), self.file.clone(), work))
     }
 }
 
