@@ -334,3 +334,74 @@ async fn settled(core: &Core) {
     };
     first(synced, core.env.clock.sleep(DRAIN_MAX)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::clock::VirtualClock;
+    use crate::env::net::{NetLimits, net};
+    use crate::env::{Clock, Disk, Rng, Spawner};
+    use crate::machine::Committed;
+    use futures_lite::future::{block_on, poll_once};
+
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        type Response = ();
+        fn apply(&mut self, _: Committed<'_>) {}
+        fn snapshot(&self) -> Box<dyn Iterator<Item = Vec<u8>>> {
+            Box::new(std::iter::empty())
+        }
+        fn restore(&mut self, _: &[u8]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// A node whose life nobody polls: requests wait.
+    fn idle() -> (Node<Nothing>, Life) {
+        let mut config = Config::new(NodeId(1), ClusterId(1), [NodeId(1)]).expect("valid");
+        config.limits.proposals_max = 3;
+        config.limits.command_bytes_max = 8;
+        let (net, _wire) = net(NodeId(1), [], NetLimits::default());
+        let env = Env {
+            clock: Clock::simulated(VirtualClock::new()),
+            rng: Rng::seeded(1),
+            net,
+            disk: Disk::memory(),
+            spawner: Spawner::with(|_| unreachable!("a node spawns nothing")),
+        };
+        Node::start(config, env, Nothing, Observer::default()).expect("an empty disk")
+    }
+
+    #[test]
+    fn more_than_the_limit_is_refused_and_the_others_go_on_waiting() {
+        let (node, _life) = idle();
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(node.propose(Bytes::new()))).collect();
+        for proposal in &mut waiting {
+            assert_eq!(block_on(poll_once(proposal)), None);
+        }
+        assert_eq!(block_on(node.propose(Bytes::new())), Err(Refused::Overloaded));
+        assert_eq!(node.status().waiting, 3);
+    }
+
+    #[test]
+    fn a_command_above_the_limit_is_refused_with_both_numbers() {
+        let (node, _life) = idle();
+        let refused = Err(Refused::TooLarge { len: 9, len_max: 8 });
+        assert_eq!(block_on(node.propose(Bytes::from(vec![0; 9]))), refused);
+    }
+
+    #[test]
+    fn a_dropped_life_answers_who_waits_and_who_asks_later() {
+        let (node, life) = idle();
+        let mut proposal = Box::pin(node.propose(Bytes::new()));
+        let mut read = Box::pin(node.read(|_| ()));
+        assert_eq!(block_on(poll_once(&mut proposal)), None);
+        assert_eq!(block_on(poll_once(&mut read)), None);
+        drop(life);
+        assert_eq!(block_on(proposal), Err(Refused::ShuttingDown));
+        assert_eq!(block_on(read), Err(Refused::ShuttingDown));
+        assert_eq!(block_on(node.propose(Bytes::new())), Err(Refused::ShuttingDown));
+        assert_eq!(block_on(node.read(|_| ())), Err(Refused::ShuttingDown));
+    }
+}
