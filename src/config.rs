@@ -72,6 +72,19 @@ pub struct Limits {
     pub snapshot_chunk_bytes: usize,
 }
 
+impl Limits {
+    /// Bytes of the largest run of entries that a healthy leader or follower makes: a batch that was
+    /// nearly full when the largest command came, and a head for each. The journal takes records of
+    /// this size; a peer's message that would make a larger one is dropped.
+    #[must_use]
+    pub fn entries_bytes_max(&self) -> usize {
+        self.append_bytes_max + self.command_bytes_max + self.proposals_max * ENTRY_HEAD
+    }
+}
+
+/// Bytes before the payload of an entry, in the log and on the wire.
+pub const ENTRY_HEAD: usize = 8 + 1 + 8 + 8 + 4;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -111,7 +111,7 @@ impl Core {
         }
         while let Some((from, frame)) = self.env.net.receive() {
             let envelope = match Envelope::decode(&frame) {
-                Ok(envelope) if self.config.members.contains(&from) => envelope,
+                Ok(envelope) if self.is_welcome(from, &envelope.message) => envelope,
                 refused => {
                     self.malformed.set(self.malformed.get() + 1);
                     tracing::debug!(%from, ?refused, "dropped a frame");
@@ -124,6 +124,12 @@ impl Core {
             }
         }
         None
+    }
+
+    /// Whether it comes from a member and is no larger than what a healthy one sends.
+    fn is_welcome(&self, from: NodeId, message: &Message) -> bool {
+        self.config.members.contains(&from)
+            && message.entries_bytes() <= self.config.limits.entries_bytes_max()
     }
 
     /// Drops the past, answers what every role answers alike, adopts the future.

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::id::{Index, NodeId, Term};
 
 /// Bytes before each payload.
-pub const HEADER: usize = 8 + 1 + 8 + 8 + 4;
+pub const HEADER: usize = crate::config::ENTRY_HEAD;
 
 /// What an entry is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::id::{Index, NodeId, Term};
-use crate::raft::entries::Entries;
+use crate::raft::entries::{Entries, HEADER};
 
 /// The position and term of an entry: what one log says of its end, or of the entry before others.
 #[derive(
@@ -209,6 +209,16 @@ impl Envelope {
 }
 
 impl Message {
+    /// Bytes of entries that taking this message in would write.
+    #[must_use]
+    pub fn entries_bytes(&self) -> usize {
+        match self {
+            Self::AppendEntries { entries, .. } => entries.bytes().len(),
+            Self::Forward { commands } => commands.iter().map(|(_, c)| HEADER + c.len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// What follows the fields, as it is.
     fn bulk(&self) -> impl Iterator<Item = &Bytes> {
         let (one, many): (Option<&Bytes>, &[(u64, Bytes)]) = match self {

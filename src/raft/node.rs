@@ -340,8 +340,10 @@ mod tests {
     use super::*;
     use crate::env::clock::VirtualClock;
     use crate::env::net::{NetLimits, net};
-    use crate::env::{Clock, Disk, Rng, Spawner};
+    use crate::env::{Clock, Disk, Net, Rng, Spawner};
     use crate::machine::Committed;
+    use crate::raft::entries::{Builder, HEADER, Kind, Origin};
+    use crate::raft::message::{Envelope, Message, Position};
     use futures_lite::future::{block_on, poll_once};
 
     struct Nothing;
@@ -363,6 +365,10 @@ mod tests {
         config.limits.proposals_max = 3;
         config.limits.command_bytes_max = 8;
         let (net, _wire) = net(NodeId(1), [], NetLimits::default());
+        start(config, net)
+    }
+
+    fn start(config: Config, net: Net) -> (Node<Nothing>, Life) {
         let env = Env {
             clock: Clock::simulated(VirtualClock::new()),
             rng: Rng::seeded(1),
@@ -371,6 +377,28 @@ mod tests {
             spawner: Spawner::with(|_| unreachable!("a node spawns nothing")),
         };
         Node::start(config, env, Nothing, Observer::default()).expect("an empty disk")
+    }
+
+    #[test]
+    fn entries_larger_than_any_healthy_peer_sends_are_dropped_and_counted() {
+        let (me, peer) = (NodeId(1), NodeId(2));
+        let config = Config::new(me, ClusterId(1), [me, peer]).expect("valid");
+        let too_many = config.limits.entries_bytes_max() / HEADER + 1;
+        let (net, wire) = net(me, [peer], NetLimits::default());
+        let (node, mut life) = start(config, net);
+        let mut batch = Builder::new(Index(1), Term(1), 0);
+        for request in 0..too_many as u64 {
+            batch.push(Kind::Command, Origin { node: peer, request }, &[]);
+        }
+        let (prev, commit, entries) = (Position::default(), Index(0), batch.finish());
+        let append = Message::AppendEntries { prev, commit, round: 0, entries };
+        let commands = (0..too_many as u64).map(|request| (request, Bytes::new())).collect();
+        for message in [append, Message::Forward { commands }] {
+            wire.deliver(peer, Envelope { term: Term(1), message }.encode());
+        }
+        assert!(block_on(poll_once(&mut life)).is_none(), "the node lives on");
+        let status = node.status();
+        assert_eq!((status.malformed, status.last_index), (2, Index(0)));
     }
 
     #[test]

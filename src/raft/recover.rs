@@ -9,7 +9,6 @@ use crate::error::Fatal;
 use crate::id::Index;
 use crate::log::{Journal, Options, Record};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_PROMISE, Recovered};
-use crate::raft::entries::HEADER;
 use crate::raft::event::Event as Told;
 use crate::raft::host::Host;
 use crate::raft::log::{Log, RECORD_ENTRIES};
@@ -40,10 +39,9 @@ pub(crate) fn recover<H: Host>(
     };
     let defaults = Options::default();
     let half = usize::try_from(limits.segment_bytes / 2).unwrap_or(usize::MAX);
-    let headers = limits.proposals_max * HEADER + (4 << 10);
     let options = Options {
         segment_bytes: limits.segment_bytes,
-        record_bytes_max: limits.append_bytes_max + limits.command_bytes_max + headers,
+        record_bytes_max: limits.entries_bytes_max() + (4 << 10),
         batch_bytes_max: defaults.batch_bytes_max.min(half),
         ..defaults
     };
