@@ -5,7 +5,7 @@ use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Defines a `u64` newtype with checked steps; written once, because the three must not mix.
+/// Defines a `u64` newtype with checked steps; written once, because none of them must mix with another.
 macro_rules! ordinal {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
         $(#[$doc])*
@@ -74,6 +74,14 @@ ordinal! {
 ordinal! {
     /// The position of an entry in the replicated log; the first entry has index 1.
     Index, "i"
+}
+ordinal! {
+    /// The position of a block in helix's chain; the first block has height 1.
+    Height, "h"
+}
+ordinal! {
+    /// An attempt to decide one height, within which one member leads; the first is view 0.
+    View, "v"
 }
 
 /// The name of a cluster, chosen at bootstrap; a node talks to nodes of its own cluster only.

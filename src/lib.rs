@@ -16,6 +16,7 @@
 //! | [`mod@env`] | the outside world behind concrete handles, real or simulated inside |
 //! | [`log`] | the durable journal: one owner of the disk |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
+//! | [`helix`] | the engine for Byzantine faults: heights and views as futures |
 //! | [`tcp`] | the real network: frames, dialling, accepting |
 //! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
 //! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
@@ -27,6 +28,7 @@ pub mod api;
 pub mod config;
 pub mod env;
 pub mod error;
+pub mod helix;
 pub mod id;
 pub mod kv;
 pub mod log;
@@ -41,5 +43,5 @@ pub mod tcp;
 
 pub use config::Config;
 pub use error::{Fatal, Refused};
-pub use id::{Index, NodeId, Term};
+pub use id::{Height, Index, NodeId, Term, View};
 pub use machine::{Committed, StateMachine};

@@ -20,9 +20,30 @@ pub fn reached_by_majority(values: &mut [u64]) -> u64 {
     values[majority(values.len()) - 1]
 }
 
+/// The weight of members that may lie without harm, of `total`: less than a third.
+#[must_use]
+pub fn faulty_max(total: u64) -> u64 {
+    total.saturating_sub(1) / 3
+}
+
+/// The smallest weight any two sets of which meet in an honest member, of `total`: with at most
+/// [`faulty_max`] lying, the honest ones alone can make it. Zero members make no quorum.
+///
+/// PBFT (Castro and Liskov 1999, section 4): `2f + 1` of `3f + 1`.
+#[must_use]
+pub fn byzantine_quorum(total: u64) -> u64 {
+    (total - faulty_max(total)).max(1)
+}
+
+/// The smallest weight that cannot be of lying members alone, of `total`: `f + 1`.
+#[must_use]
+pub fn honest_weight(total: u64) -> u64 {
+    faulty_max(total) + 1
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{majority, reached_by_majority};
+    use super::{byzantine_quorum, faulty_max, honest_weight, majority, reached_by_majority};
     use proptest::prelude::*;
 
     #[test]
@@ -33,7 +54,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn byzantine_thresholds_by_hand() {
+        let of = |total| (faulty_max(total), byzantine_quorum(total), honest_weight(total));
+        assert_eq!(of(0), (0, 1, 1));
+        assert_eq!(of(1), (0, 1, 1));
+        assert_eq!(of(3), (0, 3, 1));
+        assert_eq!(of(4), (1, 3, 2));
+        assert_eq!(of(7), (2, 5, 3));
+        assert_eq!(of(13), (4, 9, 5));
+        assert_eq!(of(100), (33, 67, 34));
+    }
+
     proptest! {
+        #[test]
+        fn byzantine_quorums_meet_in_an_honest_member(total in 1u64..) {
+            let (f, q) = (u128::from(faulty_max(total)), u128::from(byzantine_quorum(total)));
+            let total = u128::from(total);
+            prop_assert!(3 * f < total, "less than a third may lie");
+            prop_assert!(2 * q - total > f, "two quorums share more than the liars");
+            prop_assert!(q <= total - f, "the honest make a quorum alone");
+        }
+
         #[test]
         fn a_majority_has_reached_it_and_no_more(mut values in prop::collection::vec(0u64..20, 1..9)) {
             let all = values.clone();

@@ -68,6 +68,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("env", &["scope", "id", "error"]),
     ("log", &["env", "scope", "error"]),
     ("raft", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
+    ("helix", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("tcp", &["env", "scope", "id", "error"]),
     ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
     ("api", &["kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp"]),
