@@ -36,11 +36,7 @@ impl Blocks for Empty {
 }
 
 impl Chain for Empty {
-    fn committed<'a>(
-        &'a self,
-        _: &'a Block,
-        _: &'a BlockProof,
-    ) -> Boxed<'a, Result<(), String>> {
+    fn committed<'a>(&'a self, _: &'a Block, _: &'a BlockProof) -> Boxed<'a, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -53,7 +49,13 @@ fn main() {
     }
     println!(
         "{:>5} {:>8} {:>8} {:>10} {:>12} {:>14} {:>12} {:>10}",
-        "nodes", "keys", "blocks", "blocks/s", "CPU ms/block", "verified/block", "signed/block",
+        "nodes",
+        "keys",
+        "blocks",
+        "blocks/s",
+        "CPU ms/block",
+        "verified/block",
+        "signed/block",
         "peak MB"
     );
     let itself = std::env::current_exe().expect("a program has a path");
@@ -90,6 +92,9 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
         let (clock, rng, disk) = (Clock::real(), Rng::real(), Disk::memory());
         let mut config = Config::new(id, ClusterId(1), nodes.clone()).expect("valid");
         config.stop_at = Some(Height(blocks));
+        // Small files: the journals are in this process's memory.
+        config.limits.block_bytes_max = 4 << 10;
+        config.limits.segment_bytes = 64 << 10;
         let spi = Spi {
             membership: Box::new(
                 FixedCommittee::equal(nodes.clone(), Order::Sticky).expect("four or more"),

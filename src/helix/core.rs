@@ -11,7 +11,6 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -110,7 +109,7 @@ impl Core {
         journal.ring_on_sync(bell.clone());
         let mut locker = Locker::new(config.limits.evidence_max);
         for evidence in recovered.evidence {
-            locker.keep(evidence);
+            locker.insert(evidence);
         }
         let core = Self {
             notary: Notary::new(config.node, config.instance, spi.keys),
@@ -255,7 +254,7 @@ impl Core {
     /// Keeps evidence against a member.
     pub(crate) fn accuse(&self, evidence: Evidence) {
         let Evidence { node, kind, height, view, .. } = evidence;
-        if self.locker.borrow_mut().keep(evidence.clone()) {
+        if self.locker.borrow_mut().insert(evidence.clone()) {
             tracing::warn!(%node, ?kind, %height, %view, "a member contradicted itself");
             self.submit(&Record::Evidence(evidence));
             self.observer.tell(|| Event::Evidence { node, kind, height, view });

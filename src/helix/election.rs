@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::helix::block::{Block, Hash};
+use crate::helix::checks::Justified;
 use crate::helix::event::Entry;
 use crate::helix::evidence::Evidence;
 use crate::helix::message::{Kind, NewView, Signature, ViewChange, Vote};
-use crate::helix::notary::Justified;
+use crate::helix::notary::prepared_digest;
 use crate::helix::record::Accepted;
 use crate::helix::rules;
 use crate::helix::term::Term;
@@ -110,8 +111,8 @@ impl Term<'_> {
         }
         let mut changes = self.changes.borrow_mut();
         if let Some((before, _)) = changes.0.get(&from) {
-            if before.view > change.view || before.prepared == change.prepared
-                && before.view == change.view
+            if before.view > change.view
+                || before.prepared == change.prepared && before.view == change.view
             {
                 return None;
             }
@@ -154,7 +155,7 @@ impl Term<'_> {
         }
         match core.notary.is_new_view(&self.committee, from, &new_view) {
             Ok(justified) => {
-                let proposer = (!justified.is_proven()).then_some(from);
+                let proposer = (!justified.proven()).then_some(from);
                 if core.fits(justified.block(), proposer) {
                     return Some(Ticket::NewView(Box::new(justified)));
                 }
@@ -180,31 +181,22 @@ impl Term<'_> {
         let leads = |view: &View| self.committee.leader(*view) == self.core.me();
         let unsettled = |view: &View| self.settled.get() < Some(*view) && *view >= self.view.get();
         let views: std::collections::BTreeSet<_> = changes.views().into_values().collect();
-        let view = views.into_iter().rev().filter(leads).filter(unsettled).find(|&view| {
-            self.committee.is_quorum(changes.asking(view))
-        })?;
-        let mut quorum: Vec<(NodeId, ViewChange)> = Vec::new();
-        for member in self.committee.members() {
-            if let Some((change, _)) = changes.0.get(&member.node).filter(|c| c.0.view == view) {
-                quorum.push((member.node, change.clone()));
-            }
-            if self.committee.is_quorum(quorum.iter().map(|(node, _)| *node)) {
-                break;
-            }
-        }
+        let view = views
+            .into_iter()
+            .rev()
+            .filter(leads)
+            .filter(unsettled)
+            .find(|&view| self.committee.is_quorum(changes.asking(view)))?;
+        let asking = changes.0.iter().filter(|(_, (change, _))| change.view == view);
+        let asking = asking.map(|(&node, (change, _))| (node, change.clone()));
+        let quorum = self.committee.just_quorum(0, asking)?;
         let proven = rules::proven(&quorum).map(|proof| proof.hash);
         let proven = proven.and_then(|hash| block_of(&changes, hash));
         Some(Elected { view, changes: quorum, proven })
     }
 
     /// A member signed two proposals for one view.
-    pub(crate) fn accuse(
-        &self,
-        node: NodeId,
-        kind: Kind,
-        vote: Vote,
-        first: (Hash, Signature),
-    ) {
+    pub(crate) fn accuse(&self, node: NodeId, kind: Kind, vote: Vote, first: (Hash, Signature)) {
         let Vote { height, view, hash, signature } = vote;
         let second = (hash, signature);
         self.core.accuse(Evidence { node, kind, height, view, first, second });
@@ -225,7 +217,7 @@ fn contradiction(node: NodeId, first: &ViewChange, second: &ViewChange) -> Evide
         kind: Kind::ViewChange,
         height: first.height,
         view: first.view,
-        first: (first.subject(), first.signature),
-        second: (second.subject(), second.signature),
+        first: (prepared_digest(first.prepared.as_ref()), first.signature),
+        second: (prepared_digest(second.prepared.as_ref()), second.signature),
     }
 }

@@ -168,7 +168,7 @@ impl Engine {
             delivered: present.delivered.get(),
             promised: if locked { tip.height.next() } else { tip.height },
             trouble: present.trouble.borrow().clone(),
-            evidence: core.locker().all().cloned().collect(),
+            evidence: core.locker().iter().cloned().collect(),
             signed: core.notary.signed(),
             verified: core.notary.verified(),
             kept: core.kept(),

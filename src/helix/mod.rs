@@ -24,6 +24,7 @@
 mod archive;
 pub mod block;
 pub mod certificate;
+pub mod checks;
 pub mod committee;
 pub mod config;
 mod core;
@@ -31,13 +32,18 @@ mod door;
 mod election;
 pub mod engine;
 pub mod event;
+pub mod evidence;
+pub mod keys;
 pub mod message;
 pub mod notary;
 mod record;
 mod recover;
+pub mod rules;
 pub mod spi;
 mod sync;
+pub mod tally;
 mod term;
+pub mod trigger;
 mod view;
 
 pub use block::{Block, Hash, Seed};

@@ -190,4 +190,3 @@ fn damaged(ticket: Ticket, why: &str) -> Fatal {
         why: why.into(),
     }
 }
-

@@ -144,7 +144,9 @@ impl Sync {
     fn best(&self, tip: Height) -> Option<NodeId> {
         let peers = self.peers.borrow();
         let ahead = peers.iter().filter(|(_, peer)| peer.claims > tip);
-        ahead.min_by_key(|(node, peer)| (peer.doubts, u64::MAX - peer.claims.0, **node)).map(|p| *p.0)
+        ahead
+            .min_by_key(|(node, peer)| (peer.doubts, u64::MAX - peer.claims.0, **node))
+            .map(|p| *p.0)
     }
 }
 

@@ -12,7 +12,6 @@
 //! 4. *elapsed*: the timer of the view.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,18 +20,19 @@ use futures_lite::future::yield_now;
 
 use crate::helix::block::{Block, Hash};
 use crate::helix::certificate::BlockProof;
+use crate::helix::checks::block_proof;
 use crate::helix::committee::Committee;
 use crate::helix::core::{Core, Stop};
 use crate::helix::door::Letter;
 use crate::helix::election::{Changes, Ticket};
 use crate::helix::event::Event;
-use crate::helix::message::{Kind, Message, Share, Vote};
+use crate::helix::message::{Kind, Message, Share, Signature, Vote};
 use crate::helix::notary::Strictness;
 use crate::helix::record::Accepted;
 use crate::helix::recover::Tip;
 use crate::helix::spi::{Boxed, Round};
 use crate::helix::sync::Learned;
-use crate::helix::tally::{Inserted, Quorum, Votes};
+use crate::helix::tally::{Inserted, Shares, Votes};
 use crate::helix::view;
 use crate::id::{Height, NodeId, View};
 use crate::log;
@@ -72,7 +72,7 @@ pub(crate) struct Term<'a> {
     pub(crate) proposal: RefCell<Option<Accepted>>,
     prepares: RefCell<Votes>,
     commits: RefCell<Votes>,
-    shares: RefCell<BTreeMap<NodeId, Share>>,
+    shares: RefCell<Shares>,
     pub(crate) changes: RefCell<Changes>,
     /// Words of the present view, and the promise on which each rests: to be said again.
     said: RefCell<Vec<(log::Ticket, Vec<NodeId>, Bytes)>>,
@@ -172,7 +172,10 @@ impl<'a> Term<'a> {
             // The timer is that of the view's number: being elected does not set it anew.
             let running = timer.take().filter(|(of, _)| *of == view);
             self.enter(&ticket);
-            let mut elapsed = running.map_or_else(|| -> Boxed<'_, ()> { Box::pin(self.elapsed(view)) }, |(_, running)| running);
+            let mut elapsed = running.map_or_else(
+                || -> Boxed<'_, ()> { Box::pin(self.elapsed(view)) },
+                |(_, running)| running,
+            );
             let outcome = {
                 let attempt = first(view::run(self, ticket), &mut elapsed);
                 first(self.overtaken(), first(self.learned(), attempt)).await
@@ -355,15 +358,10 @@ impl<'a> Term<'a> {
     }
 
     fn hear_commit(&self, from: NodeId, vote: Vote, share: Option<Share>, checked: bool) {
-        if let Some(scheme) = self.core.notary.keys.seeds() {
-            let share = share.filter(|share| {
-                from == self.core.me()
-                    || scheme.verify_share(self.height, &self.tip.seed, from, share)
-            });
-            let Some(share) = share else {
-                return self.core.drop_malformed();
-            };
-            self.shares.borrow_mut().insert(from, share);
+        let (notary, seed) = (&self.core.notary, &self.tip.seed);
+        let mut shares = self.shares.borrow_mut();
+        if !shares.insert(notary, self.height, seed, from, share.as_ref()) {
+            return self.core.drop_malformed();
         }
         self.count(&self.commits, Kind::Commit, from, vote, checked);
     }
@@ -399,7 +397,7 @@ impl<'a> Term<'a> {
     // ---- what a view asks for ----
 
     /// Votes of a quorum for the block, if there are.
-    pub(crate) fn prepared(&self, view: View, hash: Hash) -> Option<Quorum> {
+    pub(crate) fn prepared(&self, view: View, hash: Hash) -> Option<Vec<(NodeId, Signature)>> {
         let leader = Some(self.committee.leader(view));
         let (committee, notary) = (&self.committee, &self.core.notary);
         self.prepares.borrow_mut().quorum(committee, notary, view, hash, leader)
@@ -408,31 +406,18 @@ impl<'a> Term<'a> {
     /// The block that a quorum has committed to, in whichever view, and the proof.
     pub(crate) fn decision(&self) -> Option<(Rc<Block>, Rc<BlockProof>)> {
         let mut commits = self.commits.borrow_mut();
-        for (view, hash) in commits.candidates(&self.committee) {
-            let Some(block) = self.known_block(hash) else { continue };
-            let (committee, notary) = (&self.committee, &self.core.notary);
-            if let Some(quorum) = commits.quorum(committee, notary, view, hash, None) {
-                let seed = self.seed_signature(&quorum);
-                let (height, commits) = (self.height, quorum);
-                let proof = BlockProof { height, view, hash, commits, seed };
-                return Some((block, Rc::new(proof)));
-            }
-        }
-        None
+        let (committee, notary, height) = (&self.committee, &self.core.notary, self.height);
+        let (view, hash) = commits.candidate(committee)?;
+        let block = self.known_block(hash)?;
+        let commits = commits.quorum(committee, notary, view, hash, None)?;
+        let seed = self.shares.borrow().aggregate(notary, committee, height);
+        Some((block, Rc::new(block_proof(committee, height, view, hash, commits, seed))))
     }
 
     fn known_block(&self, hash: Hash) -> Option<Rc<Block>> {
         let proposal = self.proposal.borrow();
         let proposed = proposal.as_ref().filter(|proposal| proposal.hash == hash);
         proposed.map(|p| p.block.clone()).or_else(|| self.core.promise().block(hash))
-    }
-
-    fn seed_signature(&self, quorum: &Quorum) -> Option<Bytes> {
-        let scheme = self.core.notary.keys.seeds()?;
-        let shares = self.shares.borrow();
-        let of = |(node, _): &(NodeId, _)| Some((*node, shares.get(node)?.clone()));
-        let shares: Vec<_> = quorum.iter().filter_map(of).collect();
-        Some(scheme.aggregate(self.height, &shares))
     }
 
     /// Says a word of this view to all members, again and again until the view ends; a vote is

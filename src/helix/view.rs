@@ -11,10 +11,11 @@ use std::rc::Rc;
 
 use crate::helix::block::Block;
 use crate::helix::certificate::{BlockProof, PreparedProof};
+use crate::helix::checks::Justified;
 use crate::helix::election::{Elected, Ticket};
 use crate::helix::event::Event;
 use crate::helix::message::{Kind, Message, Vote};
-use crate::helix::notary::Justified;
+use crate::helix::notary::{new_view_digest, prepared_digest};
 use crate::helix::record::{Accepted, Locked};
 use crate::helix::spi::Content;
 use crate::helix::term::Term;
@@ -69,8 +70,9 @@ async fn leave_for(term: &Term<'_>, view: View) -> Infallible {
     term.core.promise_view(view);
     let locked = term.core.promise().locked.clone();
     let (proof, block) = locked.map(|l| (l.proof, (*l.block).clone())).unzip();
+    let subject = prepared_digest(proof.as_ref());
     let change = term.core.notary.view_change(term.height, view, proof);
-    term.core.tell_signed(Kind::ViewChange, term.height, view, change.subject());
+    term.core.tell_signed(Kind::ViewChange, term.height, view, subject);
     let leader = term.committee.leader(view);
     // The leader may need the block: the others have it from the leader then.
     let bare = Message::ViewChange { change: change.clone(), block: None };
@@ -110,9 +112,10 @@ async fn propose_again(term: &Term<'_>, elected: Elected) -> Option<Accepted> {
     };
     let hash = block.hash(term.core.config.instance);
     let notary = &term.core.notary;
+    let subject = new_view_digest(&changes, hash);
     let new_view = notary.new_view(term.height, view, changes, (*block).clone());
     term.core.tell_signed(Kind::PrePrepare, term.height, view, hash);
-    term.core.tell_signed(Kind::NewView, term.height, view, new_view.subject());
+    term.core.tell_signed(Kind::NewView, term.height, view, subject);
     let accepted = Accepted { view, hash, proposal: new_view.proposal, block };
     if !term.core.promise_vote(accepted.clone()) {
         return None;
@@ -164,7 +167,7 @@ async fn judge_new_view(term: &Term<'_>, justified: Justified) -> Option<Accepte
     term.keep_proposal(&proposal, block.clone());
     let Vote { view, hash, signature, .. } = proposal;
     let accepted = Accepted { view, hash, proposal: signature, block };
-    if justified.is_proven() { vote(term, accepted) } else { judge(term, accepted).await }
+    if justified.proven() { vote(term, accepted) } else { judge(term, accepted).await }
 }
 
 /// Asks the application about a block, and votes for it if it is acceptable.
