@@ -35,7 +35,7 @@ enum Drop {
 const ALL: [Drop; 5] = [Drop::View, Drop::AllViews, Drop::Term, Drop::Node, Drop::Power];
 
 /// Stories of a few hundred polls.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Story {
     /// Three blocks, one after the other.
     Happy,
@@ -151,19 +151,20 @@ fn explore(story: Story, node: NodeId, what: Drop, moment: u64) {
 }
 
 /// How many steps a story is looked at: beyond, nothing new happens.
-const MOMENTS: u64 = 260;
+const MOMENTS: u64 = 220;
 
 fn explore_all(story: Story) {
+    let mut points = 0;
     for what in ALL {
-        for node in [1, 2, 3].map(id) {
-            // Two of three moments for what is nearly the same.
-            for moment in 0..MOMENTS {
-                if (moment + node.0) % 3 == 0 || matches!(what, Drop::View | Drop::Power) {
-                    explore(story, node, what, moment);
-                }
+        for moment in 0..MOMENTS {
+            // All of the one who leads first and of one who follows; the next leader now and then.
+            for node in [1, 3, 2].map(id).into_iter().take(if moment % 8 == 0 { 3 } else { 2 }) {
+                explore(story, node, what, moment);
+                points += 1;
             }
         }
     }
+    assert!(points > 1_000, "{points}");
 }
 
 #[test]
@@ -191,24 +192,28 @@ fn whatever_is_dropped_among_restarts() {
     explore_all(Story::Restarts);
 }
 
-/// The stories are what they say: each shows what it is named after.
+/// The stories are what they say: each shows, without any blow, what it is named after.
 #[test]
 fn the_stories_tell_what_they_promise() {
     for story in STORIES {
         let mut rig = begin(story);
-        let mut heights = Vec::new();
-        for step in 0..MOMENTS {
-            tell(&mut rig, story, step);
-            heights.push(rig.tip());
-        }
+        (0..MOMENTS).for_each(|step| tell(&mut rig, story, step));
         let words = rig.words.borrow();
         let count = |kind: fn(&Message) -> bool| words.iter().filter(|w| kind(&w.2)).count();
-        println!(
-            "{story:?}: tip {}, {} words, {} new views, {} blocks fetched",
-            rig.tip(),
-            words.len(),
-            count(|w| matches!(w, Message::NewView(_))),
-            count(|w| matches!(w, Message::Blocks(_))),
-        );
+        let new_views = count(|word| matches!(word, Message::NewView(_)));
+        let fetched = count(|word| matches!(word, Message::Blocks(_)));
+        let (tip, told) = (rig.tip(), format!("{story:?}: {new_views} {fetched}"));
+        match story {
+            Story::Happy => assert_eq!((tip, new_views, fetched), (4, 0, 0), "{told}"),
+            Story::Prepared => {
+                let proven = |word: &Message| {
+                    let Message::NewView(new_view) = word else { return false };
+                    new_view.changes.iter().any(|(_, change)| change.prepared.is_some())
+                };
+                assert!(words.iter().any(|word| proven(&word.2)) && tip > 0, "{told}");
+            }
+            Story::Slow => assert!((2..4).contains(&tip), "{told}: it goes on to the end"),
+            Story::Behind | Story::Restarts => assert!(tip == 4 && fetched > 0, "{told}"),
+        }
     }
 }

@@ -33,6 +33,7 @@ use quorate::id::{ClusterId, Height, NodeId, View};
 use quorate::sim::disk::SimDisk;
 use quorate::sim::executor::{Executor, Group, Order};
 
+#[allow(unused_imports)] // each test program uses some
 pub use app::{Act, App, End, Log, Service, Step, What};
 use ledger::Ledger;
 
@@ -180,8 +181,9 @@ impl Rig {
         let mut config = Config::new(node, INSTANCE, nodes).expect("a good configuration");
         config.timing = self.setup.timing;
         config.stop_at = self.setup.stop_at.map(Height);
+        // Small files: every rig zeroes its own.
         config.limits =
-            Limits { block_bytes_max: 4 << 10, segment_bytes: 64 << 10, ..Limits::default() };
+            Limits { block_bytes_max: 1 << 10, segment_bytes: 16 << 10, ..Limits::default() };
         config
     }
 
