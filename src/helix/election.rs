@@ -110,12 +110,11 @@ impl Term<'_> {
             return None;
         }
         let mut changes = self.changes.borrow_mut();
-        if let Some((before, _)) = changes.0.get(&from) {
-            if before.view > change.view
-                || before.prepared == change.prepared && before.view == change.view
-            {
-                return None;
-            }
+        if let Some((before, _)) = changes.0.get(&from)
+            && (before.view > change.view
+                || before.prepared == change.prepared && before.view == change.view)
+        {
+            return None;
         }
         let leads = self.committee.leader(change.view) == core.me();
         let block = block.map(Rc::new).filter(|block| {

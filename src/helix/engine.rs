@@ -3,6 +3,7 @@
 //! [`Engine::start`] returns a handle and a [`Life`], a future to be run on the embedder's executor;
 //! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as rude.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -219,8 +220,10 @@ impl fmt::Debug for Life {
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let beside = first(core.announce(), sync::run(&core));
-        match first(&mut journal, first(rule(&core), beside)).await {
+        // Pinned here, once: a future that is handed on by value is stored twice.
+        let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
+        let rule = pin!(rule(&core));
+        match first(&mut journal, first(rule, first(announce, sync))).await {
             First::A(fatal) => return Err(fatal),
             First::B(First::A(stop)) => stop,
             First::B(First::B(First::A(never) | First::B(never))) => match never {},
@@ -235,22 +238,22 @@ async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// Height after height.
+/// Height after height, until the node must stop.
 async fn rule(core: &Core) -> Stop {
-    let never = async {
-        deliver_again(core).await?;
-        loop {
-            if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
-                return Err(core.attend().await);
-            }
-            let ended = term::run(core).await?;
-            follow(core, ended).await?;
-        }
-    };
-    let ended: Result<std::convert::Infallible, Stop> = never.await;
-    match ended {
+    match heights(core).await {
         Ok(never) => match never {},
         Err(stop) => stop,
+    }
+}
+
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    deliver_again(core).await?;
+    loop {
+        if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
+            return Err(core.attend().await);
+        }
+        let ended = term::run(core).await?;
+        follow(core, ended).await?;
     }
 }
 
@@ -303,8 +306,8 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
 /// Hands a block to the application until it has taken it, or has it from elsewhere.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
-    let taken = first(vouched(core, height), insist(core, block, proof));
-    match first(taken, core.attend()).await {
+    let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
+    match first(first(vouched, insist), pin!(core.attend())).await {
         First::A(First::A(learned)) if learned.proof.height > height => {
             // The application is even further.
             core.sync.told(core, learned);
