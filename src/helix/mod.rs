@@ -34,6 +34,8 @@ pub mod notary;
 pub mod rules;
 pub mod spi;
 pub mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod trigger;
 
 pub use block::{Block, Hash, Seed};
