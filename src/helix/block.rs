@@ -110,7 +110,7 @@ impl fmt::Debug for Seed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Block, Hash};
+    use super::{Block, Hash, Seed};
     use crate::id::{ClusterId, Height, NodeId};
     use bytes::Bytes;
 
@@ -139,5 +139,34 @@ mod tests {
         hashes.sort_unstable();
         hashes.dedup();
         assert_eq!(hashes.len(), 7);
+    }
+
+    #[test]
+    fn a_seed_follows_from_instance_height_seed_and_signature_alone() {
+        let (instance, height, before) = (ClusterId(1), Height(2), Seed([3; 32]));
+        let seeds = [
+            Seed::of(instance, height, before, b""),
+            Seed::of(ClusterId(2), height, before, b""),
+            Seed::of(instance, Height(3), before, b""),
+            Seed::of(instance, height, Seed([4; 32]), b""),
+            Seed::of(instance, height, before, b"signature"),
+        ];
+        let mut distinct = seeds.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), seeds.len());
+        assert_eq!(seeds[0], Seed::of(instance, height, before, b""));
+    }
+
+    /// Never change these: nodes of two versions would not understand each other.
+    #[test]
+    fn hashes_are_the_same_on_every_machine() {
+        let hex = |bytes: [u8; 32]| {
+            bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        };
+        let expected = "3abe495bf953bf66702a419bee028fa50ef23c0fb5a9df3b75e8e86ed78da1df";
+        assert_eq!(hex(block().hash(ClusterId(1)).0), expected);
+        let seed = "b54c4b5a1433967414522f07a52308ba5cc1c42f5fbca27d0aabb2800cba31b3";
+        assert_eq!(hex(Seed::of(ClusterId(1), Height(2), Seed([3; 32]), b"s").0), seed);
     }
 }

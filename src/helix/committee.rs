@@ -222,3 +222,6 @@ fn shuffle(members: &mut [Member], seed: Seed) {
         members.swap(last, place);
     }
 }
+
+#[cfg(test)]
+mod tests;
