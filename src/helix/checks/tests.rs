@@ -304,7 +304,8 @@ mod new_views {
     #[test]
     fn what_is_seen_without_a_signature_costs_none() {
         let tail = |cast: &Cast| cast.change(7, 2, None);
-        let cases: [(&str, &dyn Fn(&Cast, &mut NewView), Wrong); 9] = [
+        type Case<'a> = (&'a str, &'a dyn Fn(&Cast, &mut NewView), Wrong);
+        let cases: [Case<'_>; 9] = [
             ("too few", &|_, it| it.changes.truncate(4), Wrong::TooLight { found: 4, needed: 5 }),
             ("none", &|_, it| it.changes.clear(), Wrong::TooLight { found: 0, needed: 5 }),
             ("one more", &|cast, it| it.changes.push(tail(cast)), Wrong::Superfluous(NodeId(7))),

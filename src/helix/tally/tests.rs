@@ -273,12 +273,12 @@ proptest! {
     #[test]
     fn a_quorum_that_is_found_is_one(
         weights in prop::collection::vec(1u64..5, 4..8),
-        words in prop::collection::vec((1u64..10, 0u64..3, prop::bool::ANY, prop::bool::ANY), 0..40),
+        words in prop::collection::vec((1u64..10, 0u64..3, any::<bool>(), any::<bool>()), 0..40),
     ) {
         let mut count = Count::new(Kind::Commit, &weights);
         let hashes = [block("a").hash(INSTANCE), block("b").hash(INSTANCE)];
-        let mut plain = vec![false; 20];
-        let mut spoiled = vec![false; 20];
+        let mut plain = [false; 20];
+        let mut spoiled = [false; 20];
         for (node, view, other, forge) in words {
             let node = node.min(weights.len() as u64 + 2);
             let hash = hashes[usize::from(other)];
