@@ -110,20 +110,20 @@ impl Term<'_> {
             return None;
         }
         let mut changes = self.changes.borrow_mut();
-        if let Some((before, _)) = changes.0.get(&from) {
-            if before.view > change.view
-                || before.prepared == change.prepared && before.view == change.view
-            {
-                return None;
-            }
+        let known = changes.0.get(&from).is_some_and(|(before, _)| {
+            let same = before.view == change.view && before.prepared == change.prepared;
+            same || before.view > change.view
+        });
+        if known {
+            return None;
         }
         let leads = self.committee.leader(change.view) == core.me();
         let block = block.map(Rc::new).filter(|block| {
             let hash = block.hash(core.config.instance);
             change.prepared.as_ref().is_some_and(|proof| proof.hash == hash)
         });
-        let known = |proof: &crate::helix::PreparedProof| core.promise().block(proof.hash);
-        let block = block.or_else(|| change.prepared.as_ref().and_then(known));
+        let held = |proof: &crate::helix::PreparedProof| core.promise().block(proof.hash);
+        let block = block.or_else(|| change.prepared.as_ref().and_then(held));
         if leads && change.prepared.is_some() && block.is_none() {
             // Without the block its proof would only be in the way.
             core.drop_malformed();
