@@ -81,9 +81,10 @@ impl Block {
 
 /// The random seed of a height: what an application may order its committee by.
 ///
-/// With a [`SeedScheme`](super::spi::SeedScheme) nobody can predict or influence it. Without one it
-/// is a chain of hashes over instance, height and the seed before: the same for all, influenced by
-/// nobody, but known to everybody for ever in advance.
+/// With a [`SeedScheme`](super::spi::SeedScheme) it comes from the group's signature over the seed
+/// of the height before, and nobody can predict or influence it. Without one it comes from the
+/// instance and the height: the same for all, influenced by nobody, but known to everybody for ever
+/// in advance.
 #[derive(
     Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
 )]
@@ -93,12 +94,12 @@ impl Seed {
     /// What a seed of ours begins with.
     const DOMAIN: &[u8] = b"quorate helix seed 1\0";
 
-    /// The seed of `height`, from the seed of the height before and, if there is a scheme, the
-    /// aggregated signature over that one.
+    /// The seed of `height`; `signature` is the group's over the seed of the height before, or empty
+    /// if there is no scheme.
     #[must_use]
-    pub fn of(instance: ClusterId, height: Height, before: Self, signature: &[u8]) -> Self {
+    pub fn of(instance: ClusterId, height: Height, signature: &[u8]) -> Self {
         let (instance, height) = (instance.0.to_le_bytes(), height.0.to_le_bytes());
-        Self(Hash::of(&[Self::DOMAIN, &instance, &height, &before.0, signature]).0)
+        Self(Hash::of(&[Self::DOMAIN, &instance, &height, signature]).0)
     }
 }
 
