@@ -16,7 +16,7 @@ use crate::kv::types::{Command, LeaseStatus, RangeRequest, Response, TxnRequest}
 /// Bytes that nearly every answer fits in.
 const ANSWER_BYTES: usize = 192;
 
-/// Proposes a command; the term is the one that decided it.
+/// Proposes a command; the term is the epoch that decided it.
 pub(crate) async fn propose(
     shared: &Shared,
     command: &Command,
@@ -24,7 +24,7 @@ pub(crate) async fn propose(
     let began = shared.clock.now();
     let applied = shared.node.propose(command.encode().into()).await?;
     shared.metrics.propose.observe(shared.clock.now().since(began));
-    Ok((applied.response?, applied.term.0))
+    Ok((applied.response?, applied.epoch))
 }
 
 /// Looks at the state linearizably.
@@ -199,12 +199,12 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
 pub(crate) fn maintenance_status(shared: &Shared) -> Vec<u8> {
     let status = shared.node.status();
     let (revision, bytes) = shared.node.read_stale(|store| (store.revision(), store.data_bytes()));
-    answer(shared, revision, status.term.0, |object| {
+    answer(shared, revision, status.epoch, |object| {
         object.text("version", super::ETCD_VERSION);
         object.uint("dbSize", bytes);
         object.uint("leader", status.leader.map_or(0, |id| id.0));
         object.uint("raftIndex", status.commit_index.0);
-        object.uint("raftTerm", status.term.0);
+        object.uint("raftTerm", status.epoch);
         object.uint("raftAppliedIndex", status.applied_index.0);
         object.uint("dbSizeInUse", bytes);
     })

@@ -28,7 +28,7 @@ use crate::env::spawn::Task;
 use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
 use crate::kv::Store;
-use crate::raft::Node;
+use crate::node::Node;
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 
@@ -61,9 +61,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The term that this node is in.
+    /// The epoch that this node is in: what etcd calls the term.
     pub(crate) fn term(&self) -> u64 {
-        self.node.term().0
+        self.node.epoch()
     }
 
     /// Opens an answer with its header.
@@ -108,11 +108,12 @@ impl Gateway {
     /// A gateway to `node`. `members` is what `member/list` tells.
     #[must_use]
     pub fn new(
-        node: Node<Store>,
+        node: impl Into<Node<Store>>,
         members: Vec<MemberInfo>,
         clock: Clock,
         mut limits: ApiLimits,
     ) -> Self {
+        let node = node.into();
         let files = process::open_files_max().saturating_sub(FILES_RESERVED);
         limits.connections_max = limits.connections_max.min(files.max(1));
         let status = node.status();
