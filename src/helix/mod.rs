@@ -43,6 +43,8 @@ pub mod spi;
 mod sync;
 pub mod tally;
 mod term;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod trigger;
 mod view;
 
