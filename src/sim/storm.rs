@@ -23,7 +23,7 @@ use crate::sim::client::Clients;
 use crate::sim::cluster::{Cluster, Setup};
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
-use crate::sim::machine::Ledger;
+use crate::sim::machine::{Ledger, Write};
 use crate::sim::storm::rage::Relief;
 use crate::sim::trace::{Detail, TAIL_LINES};
 use crate::sim::world::Stopped;
@@ -215,6 +215,21 @@ pub fn cause(
     })
 }
 
+/// Heals a cluster of your own, whatever was done to it, and looks whether order returns, as after
+/// a storm. `writes` are those that somebody may have written to it.
+///
+/// # Errors
+/// The invariant that broke.
+pub fn heal(
+    cluster: Cluster<Ledger>,
+    writes: impl IntoIterator<Item = Write>,
+) -> Result<Duration, Violation> {
+    let options = Options { clients: 0, ..Options::default() };
+    let mut storm = Storm::new(cluster, &options);
+    writes.into_iter().for_each(|write| storm.clients.expect(write));
+    storm.heal()
+}
+
 fn conduct(
     seed: u64,
     options: &Options,
@@ -230,7 +245,8 @@ fn conduct(
         print: options.print,
     };
     let mut witness = Witness { seed, nodes: options.nodes, survived: false };
-    let cluster = Cluster::new(seed, setup, Ledger::default);
+    let mut cluster = Cluster::new(seed, setup, Ledger::default);
+    cluster.start_all();
     let mut storm = Storm::new(cluster, options);
     let outcome = trouble(&mut storm).and_then(|()| storm.heal());
     witness.survived = true;
@@ -285,8 +301,8 @@ struct Storm<'a> {
 type Outcome<T> = Result<T, Violation>;
 
 impl<'a> Storm<'a> {
-    fn new(mut cluster: Cluster<Ledger>, options: &'a Options) -> Self {
-        cluster.start_all();
+    /// A storm about to break over a cluster, whatever state that is in.
+    fn new(cluster: Cluster<Ledger>, options: &'a Options) -> Self {
         let clients = Clients::new(&cluster, options.clients, options.client_pause_max);
         let rng = cluster.world().rng().fork();
         let (reliefs, faults) = (BTreeMap::new(), BTreeMap::new());
