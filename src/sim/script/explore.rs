@@ -21,7 +21,8 @@ pub struct Explored {
 }
 
 /// Runs the commands of a scenario, drops the role of `node` right after its poll number `poll`
-/// (none is dropped for zero), then heals the cluster and looks whether it serves.
+/// (none is dropped for zero), then heals the cluster and looks whether it serves. After an odd
+/// poll the node's power is cut before the healing.
 ///
 /// # Errors
 /// The invariant that broke, or that order does not return, with what had happened until then.
@@ -44,12 +45,16 @@ pub fn explore(commands: &str, node: NodeId, poll: u64) -> Result<Explored, Stri
     }
     let trace = script.cluster()?.world().trace().clone();
     let writes = (1..=script.writes).map(|seq| Write { client: 1, seq });
-    let (cluster, _clients) = script.open()?;
+    let (mut cluster, _clients) = script.open()?;
     let explored = Explored {
         members: cluster.members(),
         polls: cluster.role_polls(node),
         severed: cluster.severed(node) > 0,
     };
+    if poll % 2 == 1 {
+        // What it promised must have outlived the role, and not in memory only.
+        cluster.crash_losing(node);
+    }
     match storm::heal(cluster, writes) {
         Ok(_) => Ok(explored),
         Err(violation) => Err(format!("{violation}\n{}", trace.take_text().join("\n"))),
