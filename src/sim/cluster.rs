@@ -285,7 +285,7 @@ impl<M: Digest> Cluster<M> {
         let executor = self.world.executor().clone();
         let group = executor.group();
         let env = Env {
-            clock: self.world.clock(),
+            clock: self.world.clock_of(node),
             rng: self.world.rng().fork(),
             net,
             disk: self.seats[&node].disk.disk(),
