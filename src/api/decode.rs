@@ -11,8 +11,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 
+use crate::api::body::Collected;
 use crate::api::fail::Failure;
 use crate::kv::types::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KvError, PutRequest, RangeRequest,
@@ -25,12 +26,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Reads one request.
-pub(crate) fn request<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Failure> {
-    if body.trim_ascii().is_empty() {
+/// Reads one request. Its text is gone then: nobody who waits for an answer holds it.
+pub(crate) fn request<T: DeserializeOwned + Default>(body: Collected) -> Result<T, Failure> {
+    if body.bytes.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    let mut input = serde_json::Deserializer::from_slice(body);
+    let mut input = serde_json::Deserializer::from_slice(&body.bytes);
     Option::<T>::deserialize(&mut input)
         .map(Option::unwrap_or_default)
         .map_err(|error| Failure::malformed(error.to_string()))
