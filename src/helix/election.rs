@@ -150,7 +150,11 @@ impl Term<'_> {
     pub(crate) fn hear_new_view(&self, from: NodeId, new_view: NewView) -> Option<Ticket> {
         let core = self.core;
         let view = new_view.view;
-        if from == core.me() || view < self.view.get() || self.settled.get() >= Some(view) {
+        if from == core.me() || view < self.view.get() {
+            return None;
+        }
+        if self.settled.get() >= Some(view) {
+            self.suspect(from, &new_view);
             return None;
         }
         match core.notary.is_new_view(&self.committee, from, &new_view) {
@@ -165,6 +169,20 @@ impl Term<'_> {
         }
         core.drop_malformed();
         None
+    }
+
+    /// A second NEW_VIEW of a view that has begun: of another block, it is evidence.
+    fn suspect(&self, from: NodeId, new_view: &NewView) {
+        let core = self.core;
+        let &NewView { height, view, proposal: signature, ref block, .. } = new_view;
+        let proposal = self.proposal.borrow().clone().filter(|proposal| proposal.view == view);
+        let hash = block.hash(core.config.instance);
+        let Some(before) = proposal.filter(|before| before.hash != hash) else { return };
+        let vote = Vote { height, view, hash, signature };
+        if from == self.committee.leader(view) && core.notary.is_vote(Kind::PrePrepare, from, &vote)
+        {
+            self.accuse(from, Kind::PrePrepare, vote, (before.hash, before.proposal));
+        }
     }
 
     /// The view that must begin, if any, by the changes that are known.
