@@ -81,9 +81,10 @@ impl Block {
 
 /// The random seed of a height: what an application may order its committee by.
 ///
-/// With a [`SeedScheme`](super::spi::SeedScheme) nobody can predict or influence it. Without one it
-/// is a chain of hashes over instance, height and the seed before: the same for all, influenced by
-/// nobody, but known to everybody for ever in advance.
+/// With a [`SeedScheme`](super::spi::SeedScheme) it comes from the group's signature over the seed
+/// of the height before, and nobody can predict or influence it. Without one it comes from the
+/// instance and the height: the same for all, influenced by nobody, but known to everybody for ever
+/// in advance.
 #[derive(
     Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
 )]
@@ -93,12 +94,12 @@ impl Seed {
     /// What a seed of ours begins with.
     const DOMAIN: &[u8] = b"quorate helix seed 1\0";
 
-    /// The seed of `height`, from the seed of the height before and, if there is a scheme, the
-    /// aggregated signature over that one.
+    /// The seed of `height`; `signature` is the group's over the seed of the height before, or empty
+    /// if there is no scheme.
     #[must_use]
-    pub fn of(instance: ClusterId, height: Height, before: Self, signature: &[u8]) -> Self {
+    pub fn of(instance: ClusterId, height: Height, signature: &[u8]) -> Self {
         let (instance, height) = (instance.0.to_le_bytes(), height.0.to_le_bytes());
-        Self(Hash::of(&[Self::DOMAIN, &instance, &height, &before.0, signature]).0)
+        Self(Hash::of(&[Self::DOMAIN, &instance, &height, signature]).0)
     }
 }
 
@@ -142,20 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_follows_from_instance_height_seed_and_signature_alone() {
-        let (instance, height, before) = (ClusterId(1), Height(2), Seed([3; 32]));
+    fn a_seed_follows_from_instance_height_and_signature_alone() {
+        let (instance, height) = (ClusterId(1), Height(2));
         let seeds = [
-            Seed::of(instance, height, before, b""),
-            Seed::of(ClusterId(2), height, before, b""),
-            Seed::of(instance, Height(3), before, b""),
-            Seed::of(instance, height, Seed([4; 32]), b""),
-            Seed::of(instance, height, before, b"signature"),
+            Seed::of(instance, height, b""),
+            Seed::of(ClusterId(2), height, b""),
+            Seed::of(instance, Height(3), b""),
+            Seed::of(instance, height, b"signature"),
         ];
         let mut distinct = seeds.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), seeds.len());
-        assert_eq!(seeds[0], Seed::of(instance, height, before, b""));
+        assert_eq!(seeds[0], Seed::of(instance, height, b""));
     }
 
     /// Never change these: nodes of two versions would not understand each other.
@@ -166,7 +166,7 @@ mod tests {
         };
         let expected = "3abe495bf953bf66702a419bee028fa50ef23c0fb5a9df3b75e8e86ed78da1df";
         assert_eq!(hex(block().hash(ClusterId(1)).0), expected);
-        let seed = "b54c4b5a1433967414522f07a52308ba5cc1c42f5fbca27d0aabb2800cba31b3";
-        assert_eq!(hex(Seed::of(ClusterId(1), Height(2), Seed([3; 32]), b"s").0), seed);
+        let seed = "31271d6cea55422829539b7566ffde19f3a8ba6e5959555da7eeceaedb4c6dbb";
+        assert_eq!(hex(Seed::of(ClusterId(1), Height(2), b"s").0), seed);
     }
 }

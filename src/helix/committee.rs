@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 
-use crate::helix::block::{Block, Seed};
+use crate::helix::block::{Block, Hash, Seed};
 use crate::helix::spi::{Boxed, Member, Membership};
 use crate::id::{Height, NodeId, View};
 use crate::quorum::{byzantine_quorum, honest_weight};
@@ -213,7 +213,8 @@ impl Membership for FixedCommittee {
 fn shuffle(members: &mut [Member], seed: Seed) {
     let mut words = seed.0;
     for last in (1..members.len()).rev() {
-        words = Seed::of(crate::id::ClusterId(0), Height(last as u64), Seed(words), b"shuffle").0;
+        let place = (last as u64).to_le_bytes();
+        words = Hash::of(&[b"quorate helix shuffle 1\0", &words, &place]).0;
         let drawn = u64::from_le_bytes([
             words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7],
         ]);
