@@ -22,6 +22,7 @@
 //! 1999). Names are theirs.
 
 mod archive;
+pub mod batch;
 pub mod block;
 pub mod certificate;
 pub mod checks;
@@ -35,10 +36,16 @@ pub mod event;
 pub mod evidence;
 pub mod keys;
 pub mod message;
+pub mod node;
 pub mod notary;
+mod note;
+mod pool;
+mod reads;
 mod record;
 mod recover;
+mod requests;
 pub mod rules;
+mod service;
 pub mod spi;
 mod sync;
 pub mod tally;
@@ -51,5 +58,6 @@ pub use certificate::{BlockProof, PreparedProof};
 pub use config::Config;
 pub use engine::{Engine, Life};
 pub use event::{Event, Observer};
+pub use node::Node;
 pub use notary::Strictness;
 pub use spi::{Boxed, Spi};
