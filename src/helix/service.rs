@@ -47,6 +47,9 @@ const APPLIED_PER_TURN: u32 = 128;
 /// A block that is not empty takes no more commands beyond so many bytes.
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// Bytes that an unread note costs besides its own, more or less.
+const NOTE_HEAD: usize = 64;
+
 /// How far the state machine is, and what follows from the chain up to there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
@@ -476,17 +479,17 @@ impl<M: StateMachine> Service<M> {
 impl Inbox {
     fn put(&mut self, from: NodeId, batch: Bytes, bytes_max: usize) -> bool {
         let bytes = self.bytes.entry(from).or_default();
-        if *bytes + batch.len() > bytes_max {
+        if *bytes + batch.len() + NOTE_HEAD > bytes_max {
             return false;
         }
-        *bytes += batch.len();
+        *bytes += batch.len() + NOTE_HEAD;
         self.batches.push_back((from, batch));
         true
     }
 
     fn take(&mut self) -> Option<(NodeId, Bytes)> {
         let (from, batch) = self.batches.pop_front()?;
-        self.bytes.entry(from).and_modify(|bytes| *bytes -= batch.len());
+        self.bytes.entry(from).and_modify(|bytes| *bytes -= batch.len() + NOTE_HEAD);
         Some((from, batch))
     }
 }
