@@ -231,11 +231,11 @@ impl fmt::Debug for Life {
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let beside = first(core.announce(), sync::run(&core));
+        let beside = first(sync::serve(&core), first(core.announce(), sync::run(&core)));
         match first(&mut journal, first(rule(&core), beside)).await {
-            First::A(fatal) => return Err(fatal),
+            First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
-            First::B(First::B(First::A(never) | First::B(never))) => match never {},
+            First::B(First::B(First::B(First::A(never) | First::B(never)))) => match never {},
         }
     };
     match stopped {
@@ -356,9 +356,8 @@ impl Core {
             let decided = self.tip().height;
             match self.next_letter(decided) {
                 // About a height that is decided: too late.
-                Ok(Some(_)) => budget.spend(1).await,
-                Ok(None) => self.bell.heard().await,
-                Err(fatal) => return Stop::Fatal(fatal),
+                Some(_) => budget.spend(1).await,
+                None => self.bell.heard().await,
             }
         }
     }
