@@ -72,7 +72,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("tcp", &["env", "scope", "id", "error"]),
     ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
     ("api", &["kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp"]),
-    ("sim", &["kv", "raft", "machine", "log", "env", "scope", "quorum", "error", "id", "config"]),
+    (
+        "sim",
+        &[
+            "kv", "raft", "helix", "machine", "log", "env", "scope", "quorum", "error", "id",
+            "config",
+        ],
+    ),
     ("manual", &[]),
 ];
 
