@@ -179,7 +179,7 @@ fn every_rule_names_a_test_that_exists() {
             if let Some(text) = line.strip_prefix("///") {
                 doc.push_str(text);
                 doc.push(' ');
-            } else if line.starts_with("pub fn") {
+            } else if line.starts_with("pub fn") || line.starts_with("pub(crate) fn") {
                 let place = format!("{}:{}", source.path, at + 1);
                 let named: Vec<_> =
                     doc.split('`').filter(|word| word.starts_with("rules::tests::")).collect();

@@ -119,6 +119,35 @@ impl Committee {
     pub fn is_quorum(&self, nodes: impl IntoIterator<Item = NodeId>) -> bool {
         self.weight_of(nodes) >= self.quorum()
     }
+
+    /// Just a quorum of `votes`, in the order of the committee and no longer than it must be: what
+    /// every proof is made of. `given` is weight that counts already (a leader's, whose proposal is
+    /// its vote). `None` if they are not a quorum. Strangers and second votes of a member are left
+    /// out.
+    #[must_use]
+    pub fn just_quorum<T>(
+        &self,
+        given: u64,
+        votes: impl IntoIterator<Item = (NodeId, T)>,
+    ) -> Option<Vec<(NodeId, T)>> {
+        let mut placed = BTreeMap::new();
+        for (node, vote) in votes {
+            if let Some(place) = self.place(node) {
+                placed.entry(place).or_insert((node, vote));
+            }
+        }
+        let mut weight = given;
+        let mut chosen = Vec::new();
+        for (place, vote) in placed {
+            if weight >= self.quorum() {
+                break;
+            }
+            // At most the total, unless `given` is of a member that is among the votes, too.
+            weight = weight.saturating_add(self.members[place].weight);
+            chosen.push(vote);
+        }
+        (weight >= self.quorum()).then_some(chosen)
+    }
 }
 
 /// How a [`FixedCommittee`] is ordered.

@@ -23,12 +23,18 @@
 
 pub mod block;
 pub mod certificate;
+pub mod checks;
 pub mod committee;
 pub mod config;
 pub mod event;
+pub mod evidence;
+pub mod keys;
 pub mod message;
 pub mod notary;
+pub mod rules;
 pub mod spi;
+pub mod tally;
+pub mod trigger;
 
 pub use block::{Block, Hash, Seed};
 pub use certificate::{BlockProof, PreparedProof};

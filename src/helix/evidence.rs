@@ -1,0 +1,85 @@
+//! Evidence: two statements of one member that contradict each other.
+//!
+//! An honest member signs one block a view and kind, and keeps that promise across restarts. Two
+//! different ones, both with its signature, prove to anybody that it lies (or that two machines run
+//! with its key). The protocol survives it as long as such members weigh less than a third; the
+//! operator should know.
+
+use std::collections::BTreeMap;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::helix::block::Hash;
+use crate::helix::message::{Kind, Signature};
+use crate::helix::notary::Notary;
+use crate::id::{Height, NodeId, View};
+
+/// Two contradicting statements of one member.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Evidence {
+    /// Who signed both.
+    pub node: NodeId,
+    /// The kind of both.
+    pub kind: Kind,
+    /// The height of both.
+    pub height: Height,
+    /// The view of both.
+    pub view: View,
+    /// What it said, as this node heard it first.
+    pub first: (Hash, Signature),
+    /// What it also said.
+    pub second: (Hash, Signature),
+}
+
+impl Evidence {
+    /// Whether it proves anything: two subjects, both with the node's signature.
+    #[must_use]
+    pub fn holds(&self, notary: &Notary) -> bool {
+        let signed = |(subject, signature): &(Hash, Signature)| {
+            let statement = notary.statement(self.kind, self.height, self.view, *subject);
+            notary.check(self.node, &statement, signature)
+        };
+        self.first.0 != self.second.0 && signed(&self.first) && signed(&self.second)
+    }
+}
+
+/// Where evidence is kept: one piece for each member, kind, height and view, so many and no more.
+#[derive(Debug)]
+pub struct Locker {
+    max: usize,
+    kept: BTreeMap<(NodeId, Kind, Height, View), Evidence>,
+    more: u64,
+}
+
+impl Locker {
+    /// An empty one for `max` pieces.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max, kept: BTreeMap::new(), more: 0 }
+    }
+
+    /// Keeps a piece, if it is not known yet and there is room. True if it was kept.
+    pub fn insert(&mut self, evidence: Evidence) -> bool {
+        let key = (evidence.node, evidence.kind, evidence.height, evidence.view);
+        if self.kept.contains_key(&key) {
+            return false;
+        }
+        if self.kept.len() >= self.max {
+            self.more = self.more.saturating_add(1);
+            return false;
+        }
+        self.kept.insert(key, evidence);
+        true
+    }
+
+    /// What is kept, by member.
+    pub fn iter(&self) -> impl Iterator<Item = &Evidence> {
+        self.kept.values()
+    }
+
+    /// How many more came when there was no room, the same ones counted each time.
+    #[must_use]
+    pub fn more(&self) -> u64 {
+        self.more
+    }
+}
