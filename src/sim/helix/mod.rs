@@ -13,9 +13,13 @@
 //! - [`roster`]: who decides which height;
 //! - [`mason`]: an application with blocks of its own, as slow, picky and broken as told;
 //! - [`sworn`]: everything that each honest node has ever signed and sent;
-//! - [`checker`]: the invariants.
+//! - [`checker`]: the invariants;
+//! - [`cluster`]: nodes in a world, and the trouble they can be given;
+//! - [`adversary`]: those who lie.
 
+pub mod adversary;
 pub mod checker;
+pub mod cluster;
 pub mod keys;
 pub mod mason;
 pub mod roster;
