@@ -53,6 +53,14 @@ pub struct Limits {
     pub segment_bytes: u64,
 }
 
+impl Limits {
+    /// Bytes of the largest record of the journal, among `nodes`: a block and its proof.
+    #[must_use]
+    pub(crate) fn record_bytes_max(&self, nodes: usize) -> usize {
+        self.block_bytes_max + nodes * 128 + (4 << 10)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -21,24 +21,35 @@
 //! Lean Helix (Orbs), after PBFT (Castro and Liskov, "Practical Byzantine Fault Tolerance", OSDI
 //! 1999). Names are theirs.
 
+mod archive;
 pub mod block;
 pub mod certificate;
 pub mod checks;
 pub mod committee;
 pub mod config;
+mod core;
+mod door;
+mod election;
+pub mod engine;
 pub mod event;
 pub mod evidence;
 pub mod keys;
 pub mod message;
 pub mod notary;
+mod record;
+mod recover;
 pub mod rules;
 pub mod spi;
+mod sync;
 pub mod tally;
+mod term;
 pub mod trigger;
+mod view;
 
 pub use block::{Block, Hash, Seed};
 pub use certificate::{BlockProof, PreparedProof};
 pub use config::Config;
+pub use engine::{Engine, Life};
 pub use event::{Event, Observer};
 pub use notary::Strictness;
 pub use spi::{Boxed, Spi};

@@ -1,0 +1,102 @@
+//! Decided blocks, read back from the journal: for peers that are behind, and for an application
+//! that begins anew.
+//!
+//! Every block stays in the journal for ever. In memory there is one number for every
+//! [`STRIDE`] of them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::error::Fatal;
+use crate::helix::block::{Block, Hash};
+use crate::helix::certificate::BlockProof;
+use crate::helix::record::{RECORD, Record};
+use crate::id::Height;
+use crate::log::{Journal, Ticket};
+
+/// Heights between two places that are remembered.
+const STRIDE: u64 = 32;
+
+/// Where the records of a height begin, for some heights.
+#[derive(Debug, Default)]
+pub(crate) struct Archive {
+    begins: BTreeMap<Height, Ticket>,
+}
+
+/// A decided block and its proof.
+pub(crate) type Decided = (Rc<Block>, Rc<BlockProof>);
+
+impl Archive {
+    /// Notes that the records of `height` begin at `ticket`.
+    pub(crate) fn begins(&mut self, height: Height, ticket: Ticket) {
+        if self.begins.is_empty() || height.0.is_multiple_of(STRIDE) {
+            self.begins.insert(height, ticket);
+        }
+    }
+
+    /// Decided blocks from `height` on, in order and without a gap, as far as they are durable:
+    /// about `bytes_max` of payload, at least one if there is one.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the journal cannot be read.
+    pub(crate) fn read(
+        &self,
+        journal: &Journal,
+        height: Height,
+        bytes_max: usize,
+    ) -> Result<Vec<Decided>, Fatal> {
+        let mut found: Vec<Decided> = Vec::new();
+        let Some((_, &begin)) = self.begins.range(..=height).next_back() else {
+            return Ok(found);
+        };
+        let (mut next, mut bytes) = (height, 0);
+        let mut voted: BTreeMap<Hash, Rc<Block>> = BTreeMap::new();
+        for ticket in (begin.0..).map(Ticket) {
+            let Some(record) = journal.read(ticket)? else { break };
+            match decode(record.ticket, record.kind, &record.payload)? {
+                Record::Vote { hash, block: Some(block), .. } => {
+                    voted.insert(hash, Rc::new(block));
+                }
+                Record::Decided { proof, block } => {
+                    let block = block.map(Rc::new).or_else(|| voted.get(&proof.hash).cloned());
+                    voted.clear();
+                    if proof.height < next {
+                        continue;
+                    }
+                    let Some(block) = block.filter(|_| proof.height == next) else { break };
+                    bytes += block.payload.len();
+                    next = next.next();
+                    found.push((block, Rc::new(proof)));
+                    if bytes >= bytes_max {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a record of the journal.
+///
+/// # Errors
+/// [`Fatal`] if it is none of helix's.
+pub(crate) fn decode(ticket: Ticket, kind: u8, payload: &[u8]) -> Result<Record, Fatal> {
+    let damaged = |why: String| Fatal::Damaged {
+        file: format!("the journal's record {}", ticket.0),
+        offset: 0,
+        why,
+    };
+    if kind < RECORD {
+        return Err(Fatal::Mismatch(
+            "the data directory belongs to a node of the raft engine, but this node was started \
+             with the helix engine: use that engine, or an empty directory"
+                .into(),
+        ));
+    }
+    if kind != RECORD {
+        return Err(damaged(format!("a record of an unknown kind {kind}")));
+    }
+    borsh::from_slice(payload).map_err(|error| damaged(error.to_string()))
+}

@@ -1,0 +1,318 @@
+//! The node scope: what outlives every term and every view.
+//!
+//! It owns the promise, the journal, the outbox, the end of the chain, and the services that it
+//! lends to each term. A scope inside borrows it for as long as it lasts.
+//!
+//! Order of work, always: decide, persist, speak. A promise changes in memory in the same poll in
+//! which its record is handed to the journal, and is never taken back; a word leaves only when the
+//! promise that it rests on is durable, and it is counted here at that same moment and not before.
+//! Dropping the scope that spoke takes nothing back.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use crate::env::{Env, Time};
+use crate::error::Fatal;
+use crate::helix::archive::Archive;
+use crate::helix::block::{Block, Hash};
+use crate::helix::config::Config;
+use crate::helix::door::Door;
+use crate::helix::event::{Event, Observer};
+use crate::helix::evidence::{Evidence, Locker};
+use crate::helix::message::{Envelope, Kind, Message};
+use crate::helix::notary::Notary;
+use crate::helix::record::{Accepted, Locked, Promise, RECORD, Record};
+use crate::helix::recover::{Recovered, Tip};
+use crate::helix::rules;
+use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
+use crate::helix::sync::Sync;
+use crate::id::{Height, NodeId, View};
+use crate::log::{Journal, Ticket};
+use crate::scope::bell::Bell;
+
+/// Why a scope is left without a successor.
+#[derive(Debug, Clone)]
+pub(crate) enum Stop {
+    /// This node must stop.
+    Fatal(Fatal),
+    /// It was asked to end.
+    Shutdown,
+}
+
+impl From<Fatal> for Stop {
+    fn from(fatal: Fatal) -> Self {
+        Self::Fatal(fatal)
+    }
+}
+
+/// A word that waits for its promise to become durable.
+struct Word {
+    ticket: Ticket,
+    to: Vec<NodeId>,
+    frame: Bytes,
+    /// To be counted here, too.
+    own: Option<Message>,
+}
+
+/// What the outside sees of the present scopes.
+#[derive(Debug, Default)]
+pub(crate) struct Present {
+    pub(crate) height: Cell<Height>,
+    pub(crate) view: Cell<View>,
+    pub(crate) leader: Cell<Option<NodeId>>,
+    pub(crate) member: Cell<bool>,
+    pub(crate) delivered: Cell<Height>,
+    pub(crate) trouble: RefCell<Option<String>>,
+}
+
+/// The node scope.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) env: Env,
+    pub(crate) journal: Journal,
+    pub(crate) observer: Observer,
+    pub(crate) notary: Notary,
+    pub(crate) membership: Box<dyn Membership>,
+    pub(crate) blocks: Box<dyn Blocks>,
+    pub(crate) chain: Box<dyn Chain>,
+    pub(crate) trigger: Box<dyn Trigger>,
+    /// Rung by whatever may be of interest to the scopes: frames, syncs, words of the application.
+    pub(crate) bell: Bell,
+    pub(crate) shutdown: Cell<bool>,
+    pub(crate) door: Door,
+    pub(crate) sync: Sync,
+    pub(crate) present: Present,
+    tip: RefCell<Tip>,
+    promise: RefCell<Promise>,
+    archive: RefCell<Archive>,
+    locker: RefCell<Locker>,
+    outbox: RefCell<VecDeque<Word>>,
+    /// Own words that are durable and not counted yet.
+    own: RefCell<VecDeque<Message>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        config: Config,
+        env: Env,
+        journal: Journal,
+        spi: Spi,
+        observer: Observer,
+        recovered: Recovered,
+    ) -> Self {
+        let bell = Bell::new();
+        env.net.ring_on_arrival(bell.clone());
+        journal.ring_on_sync(bell.clone());
+        let mut locker = Locker::new(config.limits.evidence_max);
+        for evidence in recovered.evidence {
+            locker.insert(evidence);
+        }
+        let core = Self {
+            notary: Notary::new(config.node, config.instance, spi.keys),
+            membership: spi.membership,
+            blocks: spi.blocks,
+            chain: spi.chain,
+            trigger: spi.trigger,
+            shutdown: Cell::new(false),
+            door: Door::default(),
+            sync: Sync::default(),
+            present: Present::default(),
+            tip: RefCell::new(recovered.tip),
+            promise: RefCell::new(recovered.promise),
+            archive: RefCell::new(recovered.archive),
+            locker: RefCell::new(locker),
+            outbox: RefCell::default(),
+            own: RefCell::default(),
+            bell,
+            config,
+            env,
+            journal,
+            observer,
+        };
+        if recovered.is_new {
+            let (instance, node) = (core.config.instance, core.me());
+            let ticket = core.submit(&Record::Identity { instance, node });
+            core.archive.borrow_mut().begins(Height(1), ticket);
+        }
+        let (tip, view) = (core.tip.borrow().height, core.promise.borrow().view);
+        core.observer.tell(|| Event::Started { tip, view });
+        core
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.config.node
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.env.clock.now()
+    }
+
+    pub(crate) fn tip(&self) -> Ref<'_, Tip> {
+        self.tip.borrow()
+    }
+
+    pub(crate) fn promise(&self) -> Ref<'_, Promise> {
+        self.promise.borrow()
+    }
+
+    pub(crate) fn archive(&self) -> Ref<'_, Archive> {
+        self.archive.borrow()
+    }
+
+    pub(crate) fn locker(&self) -> Ref<'_, Locker> {
+        self.locker.borrow()
+    }
+
+    /// Waits until `ready` has something. Whoever changes what it looks at rings the bell, or is
+    /// polled before it.
+    ///
+    /// Everything of a node is one task and is polled whenever anything happens, so this needs no
+    /// waker of its own.
+    pub(crate) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|_| ready().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    // ---- promises ----
+
+    fn submit(&self, record: &Record) -> Ticket {
+        self.journal.submit(RECORD, &[&record.encode()])
+    }
+
+    /// Leaves for a view: nothing of an earlier one will be signed.
+    ///
+    /// # Panics
+    /// If it would take back an earlier promise.
+    pub(crate) fn promise_view(&self, view: View) {
+        let mut promise = self.promise.borrow_mut();
+        assert!(view >= promise.view, "a view never goes back");
+        if view > promise.view {
+            promise.view = view;
+            self.submit(&Record::View { height: promise.height, view });
+        }
+    }
+
+    /// Votes for a block, if that contradicts no earlier promise; whether it did.
+    pub(crate) fn promise_vote(&self, accepted: Accepted) -> bool {
+        let mut promise = self.promise.borrow_mut();
+        let (view, hash) = (accepted.view, accepted.hash);
+        if promise.voted() == Some((view, hash)) && promise.view == view {
+            return true;
+        }
+        if !rules::may_accept(promise.view, promise.voted(), view, hash) {
+            return false;
+        }
+        let known = promise.block(hash).is_some();
+        self.submit(&Record::Vote {
+            height: promise.height,
+            view,
+            hash,
+            proposal: accepted.proposal,
+            block: (!known).then(|| (*accepted.block).clone()),
+        });
+        promise.view = view;
+        promise.accepted = Some(accepted);
+        true
+    }
+
+    /// Holds on to a block that a quorum has accepted.
+    ///
+    /// # Panics
+    /// If this node did not vote for it, or has left the view.
+    pub(crate) fn promise_lock(&self, locked: Locked) {
+        let mut promise = self.promise.borrow_mut();
+        let (view, hash) = (locked.proof.view, locked.proof.hash);
+        assert_eq!(promise.voted(), Some((view, hash)), "a lock follows a vote");
+        assert_eq!(promise.view, view, "nothing of an earlier view is signed");
+        let height = promise.height;
+        self.submit(&Record::Lock { height, proof: locked.proof.clone() });
+        self.observer.tell(|| Event::Prepared { height, view, hash });
+        promise.locked = Some(locked);
+    }
+
+    /// Puts a decided block at the end of the chain. What was promised for its height is fulfilled.
+    pub(crate) fn extend(&self, tip: Tip) {
+        let Some((block, proof)) = &tip.decided else { return };
+        let known = self.promise.borrow().block(tip.hash).is_some();
+        let known = known && self.promise.borrow().height == tip.height;
+        let block = (!known).then(|| (**block).clone());
+        let ticket = self.submit(&Record::Decided { proof: (**proof).clone(), block });
+        let next = tip.height.next();
+        self.archive.borrow_mut().begins(next, Ticket(ticket.0 + 1));
+        self.promise.replace(Promise::new(next));
+        self.tip.replace(tip);
+        // Words about a height that is decided help nobody who cannot fetch the block.
+        self.own.borrow_mut().clear();
+        for word in self.outbox.borrow_mut().iter_mut() {
+            word.own = None;
+        }
+    }
+
+    /// Keeps evidence against a member.
+    pub(crate) fn accuse(&self, evidence: Evidence) {
+        let Evidence { node, kind, height, view, .. } = evidence;
+        if self.locker.borrow_mut().insert(evidence.clone()) {
+            tracing::warn!(%node, ?kind, %height, %view, "a member contradicted itself");
+            self.submit(&Record::Evidence(evidence));
+            self.observer.tell(|| Event::Evidence { node, kind, height, view });
+        }
+    }
+
+    // ---- words ----
+
+    /// Says a word of the protocol to `to`, as soon as everything promised so far is durable, and
+    /// counts `own` here then. Returns the frame, to be said again.
+    pub(crate) fn say(&self, to: Vec<NodeId>, message: &Message, own: Option<Message>) -> Bytes {
+        let frame = Envelope::encode(self.config.instance, message);
+        let ticket = self.journal.submitted();
+        let word = Word { ticket, to, frame: frame.clone(), own };
+        self.outbox.borrow_mut().push_back(word);
+        self.take_synced();
+        self.bell.ring();
+        frame
+    }
+
+    /// Tells the observer what was signed.
+    pub(crate) fn tell_signed(&self, kind: Kind, height: Height, view: View, subject: Hash) {
+        self.observer.tell(|| Event::Signed { kind, height, view, subject });
+    }
+
+    /// Says again what was said before, or a word that promises nothing.
+    pub(crate) fn send(&self, to: NodeId, frame: Bytes) {
+        self.env.net.send(to, frame);
+    }
+
+    /// Sends a message that promises nothing.
+    pub(crate) fn tell(&self, to: NodeId, message: &Message) {
+        self.send(to, Envelope::encode(self.config.instance, message));
+    }
+
+    /// Lets the words leave whose promises are durable.
+    pub(crate) fn take_synced(&self) {
+        let synced = self.journal.synced();
+        let mut outbox = self.outbox.borrow_mut();
+        while let Some(word) = outbox.pop_front_if(|word| word.ticket <= synced) {
+            for to in word.to {
+                self.env.net.send(to, word.frame.clone());
+            }
+            self.own.borrow_mut().extend(word.own);
+        }
+    }
+
+    /// The next own word that has left and is to be counted.
+    pub(crate) fn take_own(&self) -> Option<Message> {
+        self.own.borrow_mut().pop_front()
+    }
+
+    /// Whether a block may stand at the present height: its head is right and it is not too large.
+    pub(crate) fn fits(&self, block: &Block, proposer: Option<NodeId>) -> bool {
+        let tip = self.tip.borrow();
+        block.height == tip.height.next()
+            && block.previous == tip.hash
+            && block.payload.len() <= self.config.limits.block_bytes_max
+            && proposer.is_none_or(|proposer| block.proposer == proposer)
+    }
+}

@@ -1,0 +1,167 @@
+//! The door of the node scope: drop the past, hold the future, deliver the present.
+//!
+//! Whatever arrives passes here once. A word about a height that is decided is dropped, and its
+//! sender is told how far we are. A word about one of the next heights is kept, if its signature is
+//! right: for each sender one of each kind and height, so nobody can fill the memory, and nothing
+//! that a liar says changes what is kept of others. What is further ahead is only a hint that we
+//! are behind. A word about the present height is delivered to the term. Everything that is no
+//! word of the protocol is answered here, in every scope alike.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use crate::env::Time;
+use crate::error::Fatal;
+use crate::helix::core::Core;
+use crate::helix::message::{Envelope, Kind, Message};
+use crate::id::{Height, NodeId};
+
+/// A word about the present height.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) from: NodeId,
+    pub(crate) message: Message,
+    /// Its signature is known to be right.
+    pub(crate) checked: bool,
+}
+
+/// What the door remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    /// Words about later heights, checked.
+    later: RefCell<BTreeMap<(Height, NodeId, Kind), Message>>,
+    /// When each peer was last told how far we are.
+    told: RefCell<BTreeMap<NodeId, Time>>,
+    pub(crate) malformed: Cell<u64>,
+}
+
+impl Core {
+    /// The next word about `present`, the height after the tip.
+    ///
+    /// # Errors
+    /// [`Fatal`] if blocks that a peer asked for cannot be read.
+    pub(crate) fn next_letter(&self, present: Height) -> Result<Option<Letter>, Fatal> {
+        self.take_synced();
+        if let Some(message) = self.take_own() {
+            return Ok(Some(Letter { from: self.me(), message, checked: true }));
+        }
+        if let Some(letter) = self.take_kept(present) {
+            return Ok(Some(letter));
+        }
+        while let Some((from, frame)) = self.env.net.receive() {
+            let message = match Envelope::decode(&frame, self.config.instance) {
+                Ok(message) if self.config.nodes.contains(&from) && from != self.me() => message,
+                refused => {
+                    self.drop_malformed();
+                    tracing::debug!(%from, ?refused, "dropped a frame");
+                    continue;
+                }
+            };
+            self.sync.heard(from, self.now());
+            let Some(height) = message.height() else {
+                self.answer(from, message)?;
+                continue;
+            };
+            if height == present {
+                return Ok(Some(Letter { from, message, checked: false }));
+            }
+            if height < present {
+                self.help(from);
+            } else {
+                self.keep(from, height, present, message);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn drop_malformed(&self) {
+        self.door.malformed.set(self.door.malformed.get() + 1);
+    }
+
+    fn take_kept(&self, present: Height) -> Option<Letter> {
+        let mut later = self.door.later.borrow_mut();
+        while let Some(entry) = later.first_entry() {
+            let (height, from, _) = *entry.key();
+            if height > present {
+                return None;
+            }
+            let message = entry.remove();
+            if height == present {
+                return Some(Letter { from, message, checked: true });
+            }
+        }
+        None
+    }
+
+    /// Keeps a vote about one of the next heights, if it is genuine.
+    fn keep(&self, from: NodeId, height: Height, present: Height, message: Message) {
+        let (kind, vote) = match &message {
+            Message::PrePrepare { vote, .. } => (Kind::PrePrepare, vote),
+            Message::Prepare(vote) => (Kind::Prepare, vote),
+            Message::Commit { vote, .. } => (Kind::Commit, vote),
+            // Changes of views are said again until they are answered.
+            _ => return self.sync.claims(self, from, height.prev()),
+        };
+        let near = height.0 - present.0 <= self.config.limits.window;
+        // A block is large: one of each sender is enough.
+        let near = near && (kind != Kind::PrePrepare || height == present.next());
+        let key = (height, from, kind);
+        let kept = self.door.later.borrow().contains_key(&key);
+        if near && !kept && self.notary.is_vote(kind, from, vote) {
+            self.door.later.borrow_mut().insert(key, message);
+        }
+        self.sync.claims(self, from, height.prev());
+    }
+
+    /// How many words about later heights are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.door.later.borrow().len()
+    }
+
+    fn answer(&self, from: NodeId, message: Message) -> Result<(), Fatal> {
+        match message {
+            Message::Tip(height) => {
+                if height < self.tip().height {
+                    self.help(from);
+                }
+                self.sync.claims(self, from, height);
+            }
+            Message::FetchBlocks(height) => {
+                let bytes_max = self.config.limits.fetch_bytes_max;
+                let blocks = self.archive().read(&self.journal, height, bytes_max)?;
+                let own = |(block, proof): &(std::rc::Rc<_>, std::rc::Rc<_>)| {
+                    (crate::helix::Block::clone(block), crate::helix::BlockProof::clone(proof))
+                };
+                let blocks: Vec<_> = blocks.iter().map(own).collect();
+                if !blocks.is_empty() {
+                    self.tell(from, &Message::Blocks(blocks));
+                }
+            }
+            Message::Blocks(blocks) => self.sync.take_in(self, from, blocks),
+            Message::Note(note) => self.chain.heard(from, note),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells a peer that seems behind how far we are, but not all the time.
+    fn help(&self, peer: NodeId) {
+        let now = self.now();
+        let mut told = self.door.told.borrow_mut();
+        let due = told.get(&peer).is_none_or(|at| now.since(*at) >= self.config.timing.resend / 2);
+        if due {
+            told.insert(peer, now);
+            self.tell(peer, &Message::Tip(self.tip().height));
+        }
+    }
+
+    /// Tells everybody how far we are, now and then; for ever.
+    pub(crate) async fn announce(&self) -> std::convert::Infallible {
+        loop {
+            self.env.clock.sleep(self.config.timing.announce).await;
+            for peer in self.config.peers() {
+                self.tell(peer, &Message::Tip(self.tip().height));
+            }
+        }
+    }
+}

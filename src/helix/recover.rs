@@ -1,0 +1,192 @@
+//! Where a node begins: from nothing, or from what its journal holds.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::env::Env;
+use crate::error::Fatal;
+use crate::helix::archive::{Archive, decode};
+use crate::helix::block::{Block, Hash, Seed};
+use crate::helix::certificate::BlockProof;
+use crate::helix::config::Config;
+use crate::helix::evidence::Evidence;
+use crate::helix::record::{Accepted, Locked, Promise, Record};
+use crate::id::Height;
+use crate::log::{self, Journal, Options, Ticket};
+
+/// The end of the chain, and what follows from it for the next height.
+#[derive(Debug, Clone)]
+pub(crate) struct Tip {
+    /// The last decided height; zero before the first.
+    pub(crate) height: Height,
+    /// Its block's hash.
+    pub(crate) hash: Hash,
+    /// The block and its proof, except before the first.
+    pub(crate) decided: Option<(Rc<Block>, Rc<BlockProof>)>,
+    /// The seed of the next height.
+    pub(crate) seed: Seed,
+    /// Whether this node may lead the first view of the next height: not if the block came by sync,
+    /// for then it is hardly the newest.
+    pub(crate) may_lead: bool,
+}
+
+impl Tip {
+    pub(crate) fn genesis(config: &Config) -> Self {
+        let seed = Seed::of(config.instance, Height(1), b"");
+        Self { height: Height::ZERO, hash: Hash::NONE, decided: None, seed, may_lead: true }
+    }
+
+    /// The end of the chain with this block on it.
+    pub(crate) fn after(
+        config: &Config,
+        block: Rc<Block>,
+        proof: Rc<BlockProof>,
+        may_lead: bool,
+    ) -> Self {
+        let signature = proof.seed.clone().unwrap_or_default();
+        Self {
+            height: proof.height,
+            hash: proof.hash,
+            seed: Seed::of(config.instance, proof.height.next(), &signature),
+            decided: Some((block, proof)),
+            may_lead,
+        }
+    }
+
+    /// The last block.
+    pub(crate) fn block(&self) -> Option<&Block> {
+        self.decided.as_ref().map(|(block, _)| &**block)
+    }
+}
+
+/// What was read back.
+pub(crate) struct Recovered {
+    pub(crate) tip: Tip,
+    pub(crate) promise: Promise,
+    pub(crate) archive: Archive,
+    pub(crate) evidence: Vec<Evidence>,
+    /// The journal has no first record yet.
+    pub(crate) is_new: bool,
+}
+
+/// Opens the journal and reads what it holds.
+pub(crate) fn recover(config: &Config, env: &Env) -> Result<(Journal, Recovered), Fatal> {
+    let mut replay = Replay::new(config);
+    let limits = &config.limits;
+    let half = usize::try_from(limits.segment_bytes / 2).unwrap_or(usize::MAX);
+    let defaults = Options::default();
+    let options = Options {
+        segment_bytes: limits.segment_bytes,
+        record_bytes_max: limits.record_bytes_max(config.nodes.len()),
+        batch_bytes_max: defaults.batch_bytes_max.min(half),
+        ..defaults
+    };
+    let journal =
+        Journal::open(&env.disk, &env.clock, &env.rng, options, |record| replay.take(record))?;
+    Ok((journal, replay.found))
+}
+
+struct Replay<'a> {
+    config: &'a Config,
+    found: Recovered,
+    /// Blocks of the present height that were voted for.
+    voted: BTreeMap<Hash, Rc<Block>>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(config: &'a Config) -> Self {
+        let found = Recovered {
+            tip: Tip::genesis(config),
+            promise: Promise::new(Height(1)),
+            archive: Archive::default(),
+            evidence: Vec::new(),
+            is_new: true,
+        };
+        Self { config, found, voted: BTreeMap::new() }
+    }
+
+    fn take(&mut self, record: log::Record) -> Result<(), Fatal> {
+        let ticket = record.ticket;
+        let decoded = decode(ticket, record.kind, &record.payload)?;
+        let found = &mut self.found;
+        if found.is_new {
+            found.is_new = false;
+            found.archive.begins(Height(1), ticket);
+            return self.check(&decoded, ticket);
+        }
+        let promise = &mut found.promise;
+        match decoded {
+            Record::Identity { .. } => return Err(damaged(ticket, "a second identity")),
+            Record::View { height, view } if height == promise.height && view > promise.view => {
+                promise.view = view;
+            }
+            Record::Vote { height, view, hash, proposal, block } if height == promise.height => {
+                if let Some(block) = block {
+                    self.voted.insert(hash, Rc::new(block));
+                }
+                let block = self.voted.get(&hash).cloned();
+                let block = block.ok_or_else(|| damaged(ticket, "a vote for no known block"))?;
+                promise.view = promise.view.max(view);
+                promise.accepted = Some(Accepted { view, hash, proposal, block });
+            }
+            Record::Lock { height, proof } if height == promise.height => {
+                let block = self.voted.get(&proof.hash).cloned();
+                let block = block.ok_or_else(|| damaged(ticket, "a lock on no known block"))?;
+                promise.locked = Some(Locked { proof, block });
+            }
+            Record::Decided { proof, block } => return self.decided(ticket, proof, block),
+            Record::Evidence(evidence) => found.evidence.push(evidence),
+            Record::View { .. } | Record::Vote { .. } | Record::Lock { .. } => {
+                return Err(damaged(ticket, "a promise about another height"));
+            }
+        }
+        Ok(())
+    }
+
+    fn decided(
+        &mut self,
+        ticket: Ticket,
+        proof: BlockProof,
+        block: Option<Block>,
+    ) -> Result<(), Fatal> {
+        let block = block.map(Rc::new).or_else(|| self.voted.get(&proof.hash).cloned());
+        let block = block.ok_or_else(|| damaged(ticket, "a decision for no known block"))?;
+        if proof.height <= self.found.tip.height {
+            return Err(damaged(ticket, "a height is decided twice"));
+        }
+        let next = proof.height.next();
+        self.found.tip = Tip::after(self.config, block, Rc::new(proof), true);
+        self.found.promise = Promise::new(next);
+        self.found.archive.begins(next, Ticket(ticket.0 + 1));
+        self.voted.clear();
+        Ok(())
+    }
+
+    /// A data directory serves one node of one instance.
+    fn check(&self, first: &Record, ticket: Ticket) -> Result<(), Fatal> {
+        let Record::Identity { instance, node } = *first else {
+            return Err(damaged(ticket, "the journal does not begin with whose it is"));
+        };
+        let mismatch = |what: &str, found: String, told: String| {
+            Err(Fatal::Mismatch(format!(
+                "the data directory belongs to {what} {found}, but this node was started as \
+                 {what} {told}: use that node's own data directory, or an empty one"
+            )))
+        };
+        if instance != self.config.instance {
+            return mismatch("cluster", instance.to_string(), self.config.instance.to_string());
+        }
+        if node != self.config.node {
+            return mismatch("node", node.to_string(), self.config.node.to_string());
+        }
+        Ok(())
+    }
+}
+
+fn damaged(ticket: Ticket, why: &str) -> Fatal {
+    Fatal::Damaged {
+        file: format!("the journal's record {}", ticket.0),
+        offset: 0,
+        why: why.into(),
+    }
+}
