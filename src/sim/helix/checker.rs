@@ -10,6 +10,9 @@
 //! | proof | what is delivered comes with a proof: signatures of members over that very block, of a quorum and no more |
 //! | valid | a decided block was made or accepted by a quorum's worth of honest applications and liars |
 //!
+//! A tip is no promise: a node may know that a block is decided before its own disk does, and have
+//! to learn it again after a power cut. What its application has must not come again for that.
+//!
 //! What a liar tells is not looked at. The clients' view (I8) is checked in
 //! [`history`](crate::sim::history), the return to order (I9) by the storms.
 
@@ -20,7 +23,7 @@ use crate::helix::Event;
 use crate::helix::block::{Block, Hash};
 use crate::helix::certificate::BlockProof;
 use crate::helix::event::Entry;
-use crate::helix::message::{Kind, Message, Statement};
+use crate::helix::message::{Kind, Statement};
 use crate::helix::spi::Keys;
 use crate::id::{Height, NodeId, View};
 use crate::sim::checker::{Checked, Violation};
@@ -38,8 +41,6 @@ struct Model {
     view: Option<(View, Entry)>,
     /// In this life: the last block that its application has.
     delivered: Height,
-    /// In all its lives: the highest tip that it told others.
-    tip: Height,
 }
 
 /// What a run has been through.
@@ -198,9 +199,6 @@ impl Checker {
         let said = self.sworn.view(node, tip.next());
         let model = self.model(node);
         (model.term, model.view) = (None, None);
-        if tip < model.tip {
-            return Err(("I6", format!("starts with tip {tip:?}, has told {:?}", model.tip)));
-        }
         if view < said {
             return Err(("I6", format!("starts having promised {view:?}, has spoken in {said:?}")));
         }
@@ -343,10 +341,6 @@ impl Checker {
         for word in Word::all(&message) {
             let outcome = checker.sworn.sends(from, word);
             checker.judge(from, outcome);
-        }
-        if let Message::Tip(height) = message {
-            let model = checker.model(from);
-            model.tip = model.tip.max(height);
         }
     }
 }

@@ -52,6 +52,15 @@ pub const TIMING: Timing = Timing {
     announce: Duration::from_secs(1),
 };
 
+/// Limits so small that files of the journal are rolled and answers are cut all the time.
+pub const TINY: Limits = Limits {
+    block_bytes_max: 2 << 10,
+    window: 4,
+    fetch_bytes_max: 8 << 10,
+    evidence_max: 8,
+    segment_bytes: 64 << 10,
+};
+
 /// Which signatures the nodes make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signing {
@@ -96,7 +105,7 @@ impl Default for Setup {
             roster: Roster::Sticky,
             order: Order::Seeded,
             timing: TIMING,
-            limits: Limits { segment_bytes: 64 << 10, ..Limits::default() },
+            limits: TINY,
             habits: Habits::STEADY,
             signing: Signing::Simulated,
             manual: false,

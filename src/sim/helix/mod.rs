@@ -15,7 +15,8 @@
 //! - [`sworn`]: everything that each honest node has ever signed and sent;
 //! - [`checker`]: the invariants;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
-//! - [`adversary`]: those who lie.
+//! - [`adversary`]: those who lie;
+//! - [`storm`]: trouble at random, then healing.
 
 pub mod adversary;
 pub mod checker;
@@ -23,5 +24,6 @@ pub mod cluster;
 pub mod keys;
 pub mod mason;
 pub mod roster;
+pub mod storm;
 pub mod sworn;
 pub mod words;
