@@ -167,6 +167,12 @@ impl Term<'_> {
         None
     }
 
+    /// Whether the view has begun, or a quorum has come as far: only then is it timed.
+    pub(crate) fn may_begin(&self, view: View) -> bool {
+        let begun = self.settled.get() == Some(view);
+        begun || rules::timed(&self.committee, &self.changes.borrow().views(), view)
+    }
+
     /// The view that must begin, if any, by the changes that are known.
     fn newer(&self) -> Option<Ticket> {
         if let Some(elected) = self.elected() {
