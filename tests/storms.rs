@@ -38,6 +38,7 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.sights.truncations) > 0);
     assert!(sum(reports, |r| r.sights.snapshots) > storms);
     assert!(sum(reports, |r| r.sights.installs) > 0);
+    assert!(sum(reports, |r| u64::from(r.rot_refused)) > 0);
     for fault in Fault::ALL {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }

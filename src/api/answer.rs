@@ -59,7 +59,6 @@ async fn unary(
 ) -> Reply {
     let body = collect(body, shared.limits.body_bytes_max, &shared.memory).await?;
     phase.set(Phase::Serving);
-    let body = &body.bytes[..];
     match endpoint {
         Endpoint::Put => calls::put(shared, body).await,
         Endpoint::Range => calls::range(shared, body).await,

@@ -153,7 +153,6 @@ impl Engine {
     pub fn status(&self) -> Status {
         let core = &self.0;
         let (present, now, tip) = (&core.present, core.now(), core.tip());
-        let locked = core.promise().locked.is_some();
         let millis = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         let peers = core.sync.peers();
         Status {
@@ -166,7 +165,7 @@ impl Engine {
             tip: tip.height,
             proposer: tip.block().map(|block| block.proposer),
             delivered: present.delivered.get(),
-            promised: if locked { tip.height.next() } else { tip.height },
+            promised: self.promised(),
             trouble: present.trouble.borrow().clone(),
             evidence: core.locker().iter().cloned().collect(),
             signed: core.notary.signed(),
@@ -179,6 +178,19 @@ impl Engine {
             disk_full: core.journal.is_full(),
             peers: peers.into_iter().map(|(node, tip, at)| (node, tip, millis(at))).collect(),
         }
+    }
+
+    /// The highest height for which it has signed a COMMIT, or whose decision it knows.
+    #[must_use]
+    pub fn promised(&self) -> Height {
+        let tip = self.0.tip().height;
+        if self.0.promise().locked.is_some() { tip.next() } else { tip }
+    }
+
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.journal.is_full()
     }
 
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
@@ -219,11 +231,11 @@ impl fmt::Debug for Life {
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let beside = first(core.announce(), sync::run(&core));
+        let beside = first(sync::serve(&core), first(core.announce(), sync::run(&core)));
         match first(&mut journal, first(rule(&core), beside)).await {
-            First::A(fatal) => return Err(fatal),
+            First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
-            First::B(First::B(First::A(never) | First::B(never))) => match never {},
+            First::B(First::B(First::B(First::A(never) | First::B(never)))) => match never {},
         }
     };
     match stopped {
@@ -348,9 +360,8 @@ impl Core {
             let decided = self.tip().height;
             match self.next_letter(decided) {
                 // About a height that is decided: too late.
-                Ok(Some(_)) => budget.spend(1).await,
-                Ok(None) => self.bell.heard().await,
-                Err(fatal) => return Stop::Fatal(fatal),
+                Some(_) => budget.spend(1).await,
+                None => self.bell.heard().await,
             }
         }
     }

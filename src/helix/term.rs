@@ -242,7 +242,7 @@ impl<'a> Term<'a> {
             if self.core.shutdown.get() {
                 return Err(Stop::Shutdown);
             }
-            let Some(letter) = self.core.next_letter(self.height)? else {
+            let Some(letter) = self.core.next_letter(self.height) else {
                 turn = 0;
                 self.core.bell.heard().await;
                 continue;
@@ -333,7 +333,11 @@ impl<'a> Term<'a> {
         if vote.view != View::ZERO || from != self.committee.leader(View::ZERO) {
             return core.drop_malformed();
         }
-        let before = self.proposal.borrow().clone().filter(|before| before.view == vote.view);
+        let before = self.proposal.borrow().clone().or_else(|| core.promise().accepted.clone());
+        if before.as_ref().is_some_and(|before| before.view > vote.view) {
+            // Its view is over, and what came later is of more use.
+            return;
+        }
         if before.as_ref().is_some_and(|before| before.hash == vote.hash) {
             return;
         }

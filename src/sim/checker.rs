@@ -7,7 +7,8 @@
 //! | I3 | a new leader has every entry that was decided in an earlier term |
 //! | I4 | a decided entry never changes |
 //! | I5 | a decided entry is durable on a majority; what was acknowledged survives a power cut |
-//! | I6 | a node's term, vote, commit and applied index never go back, also across restarts |
+//! | I6 | a node's term, vote, commit and applied index never go back, also across restarts; |
+//! |    | it acts and speaks in a term only after it has promised it |
 //! | I11 | states are equal where the applied index is equal |
 //!
 //! The checker keeps a model of every node: its log, which part of it is durable, and the changes
@@ -194,7 +195,7 @@ impl Checker {
     }
 
     fn entered(&mut self, node: NodeId, role: Role, term: Term) -> Checked {
-        self.model(node).reach(term)?;
+        self.model(node).enter(term)?;
         if role != Role::Leader {
             return Ok(());
         }

@@ -10,7 +10,7 @@
 //! In reading order:
 //!
 //! - [`executor`]: tasks, and the seeded choice of the next one;
-//! - [`net`], [`disk`]: what goes wrong outside a node;
+//! - [`net`], [`disk`], [`drift`]: what goes wrong outside a node;
 //! - [`world`]: the loop that moves it all;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
 //! - [`trace`], [`words`]: one notation for what happens, and its hash;
@@ -24,6 +24,7 @@ pub mod checker;
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod drift;
 pub mod executor;
 pub mod helix;
 pub mod history;

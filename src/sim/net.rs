@@ -286,6 +286,13 @@ impl Network {
         }
     }
 
+    /// Hands a frame over at once, past weather, cuts and gate: a word that nobody may have said.
+    pub fn hand_over(&mut self, flight: Flight) {
+        if let Some(wire) = self.wires.get(&flight.to) {
+            wire.deliver(flight.from, flight.frame);
+        }
+    }
+
     /// The held frames, oldest first.
     #[must_use]
     pub fn held(&self) -> &[Flight] {

@@ -18,6 +18,7 @@ use crate::env::{Clock, Rng, Time};
 use crate::id::NodeId;
 use crate::scope::bell::Bell;
 use crate::sim::checker::{Checker, Violation};
+use crate::sim::drift::Drifting;
 use crate::sim::executor::{Executor, Group, Order};
 use crate::sim::net::{Flight, Network, Passage};
 use crate::sim::trace::Trace;
@@ -53,6 +54,7 @@ pub struct World<C = Checker> {
     seed: u64,
     executor: Rc<Executor>,
     time: Rc<VirtualClock>,
+    clocks: RefCell<BTreeMap<NodeId, Drifting>>,
     network: Rc<RefCell<Network>>,
     trace: Rc<Trace>,
     checker: Rc<RefCell<C>>,
@@ -81,6 +83,7 @@ impl<C: Checks> World<C> {
         Self {
             seed,
             time: VirtualClock::new(),
+            clocks: RefCell::default(),
             network: Rc::new(RefCell::new(Network::new(rng.fork()))),
             trace: Rc::new(trace),
             checker: Rc::new(RefCell::new(checker)),
@@ -105,10 +108,21 @@ impl<C: Checks> World<C> {
         &self.rng
     }
 
-    /// The clock of everybody in it.
+    /// The clock that is right: of the clients, the disks and the network.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock::simulated(self.time.clone())
+    }
+
+    /// The clock of a node; it is right until its rate is changed.
+    #[must_use]
+    pub fn clock_of(&self, node: NodeId) -> Clock {
+        Clock::simulated(self.clocks.borrow_mut().entry(node).or_default().time().clone())
+    }
+
+    /// Lets the clock of a node run at `rate` thousandths of the right speed from now on.
+    pub fn set_rate(&self, node: NodeId, rate: u64) {
+        self.clocks.borrow_mut().entry(node).or_default().set_rate(self.now(), rate.max(1));
     }
 
     /// The present time.
@@ -192,15 +206,26 @@ impl<C: Checks> World<C> {
             return true;
         }
         let arrival = self.network.borrow().next_arrival();
-        let next = arrival.into_iter().chain(self.time.next_deadline()).min();
+        let next = arrival.into_iter().chain(self.next_timer()).min();
         let Some(next) = next.filter(|&next| next <= until) else {
             return false;
         };
         self.polls_here.set(0);
-        self.time.advance_to(next);
+        self.advance_to(next);
         let mut told = |passage, flight: &Flight| self.trace.frame(next, passage, flight);
         self.network.borrow_mut().deliver_due(next, &mut told);
         true
+    }
+
+    /// When the next timer fires, on whichever clock.
+    fn next_timer(&self) -> Option<Time> {
+        let clocks = self.clocks.borrow();
+        clocks.values().filter_map(Drifting::next_deadline).chain(self.time.next_deadline()).min()
+    }
+
+    fn advance_to(&self, to: Time) {
+        self.time.advance_to(to);
+        self.clocks.borrow().values().for_each(|clock| clock.follow(to));
     }
 
     /// Takes the frames that a life of a node has just sent.
@@ -233,7 +258,7 @@ impl<C: Checks> World<C> {
                 return Stopped::Done;
             }
             if !self.turn(until) {
-                self.time.advance_to(until);
+                self.advance_to(until);
                 return Stopped::Elapsed;
             }
         }
@@ -248,7 +273,7 @@ impl<C: Checks> World<C> {
     /// still waited for, a wake-up was lost.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.time.next_deadline().is_none() && self.network.borrow().next_arrival().is_none()
+        self.next_timer().is_none() && self.network.borrow().next_arrival().is_none()
     }
 
     /// The first broken invariant, if any.

@@ -20,7 +20,8 @@ use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
-use quorate::raft::{Node, Observer, Role};
+use quorate::raft::{self, Observer};
+use quorate::{Node, Role};
 use serde_json::Value;
 use smol::LocalExecutor;
 
@@ -74,8 +75,9 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
         spawner: spawner.clone(),
     };
     let clock = env.clock.clone();
-    let started = Node::start(config, env, Store::new(), Observer::default());
+    let started = raft::Node::start(config, env, Store::new(), Observer::default());
     let (node, life) = started.expect("the node starts");
+    let node = Node::from(node);
     let life = spawner.spawn(async move { life.await.expect("the node lives") });
     while node.status().role != Role::Leader {
         if let Some(next) = time.next_deadline() {

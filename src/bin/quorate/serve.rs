@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use quorate::Node;
 use quorate::api::MemberInfo;
 use quorate::env::disk::SyncMode;
 use quorate::env::spawn::Task;
@@ -13,7 +14,6 @@ use quorate::env::{Clock, Disk, Spawner, io::block_on};
 use quorate::error::Refused;
 use quorate::id::NodeId;
 use quorate::kv::{Command, Limits, Store};
-use quorate::raft::Node;
 use quorate::scope::first::{First, first};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use smol::LocalExecutor;

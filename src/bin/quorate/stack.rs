@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use quorate::Fatal;
 use quorate::api::{ApiLimits, Gateway, MemberInfo};
 use quorate::config::Config;
 use quorate::env::io::TcpListener;
@@ -17,12 +16,13 @@ use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
 use quorate::id::NodeId;
 use quorate::kv::Store;
-use quorate::raft::{Node, Observer};
+use quorate::raft::{self, Observer};
 use quorate::scope::bell::Bell;
 use quorate::scope::desk::{Answer, ticket};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;
 use quorate::tcp::{self, Identity, Meter, TcpLimits, Transport};
+use quorate::{Fatal, Node};
 
 use crate::exit::{Exit, Failure};
 
@@ -72,8 +72,9 @@ impl Member {
             disk: parts.disk,
             spawner: spawner.clone(),
         };
-        let started = Node::start(parts.config, env, Store::new(), Observer::default());
+        let started = raft::Node::start(parts.config, env, Store::new(), Observer::default());
         let (node, life) = started.map_err(|fatal| unusable(&place, &fatal))?;
+        let node = Node::from(node);
         let transport = parts.peers.map(|listener| {
             let transport = tcp::run(Transport {
                 wire,

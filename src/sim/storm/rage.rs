@@ -1,6 +1,7 @@
 //! The first phase of a storm: one trouble after another, each with its end planned, while the
 //! clients work and the invariants hold.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::env::Time;
@@ -10,12 +11,18 @@ use crate::sim::cluster::Death;
 use crate::sim::net::Weather;
 use crate::sim::storm::{Fault, Outcome, Storm};
 
+/// How right a clock is at best, in thousandths, where clocks drift at all.
+const DRIFT: RangeInclusive<u64> = 900..=1_100;
+/// How wrong it is in trouble.
+const DRIFT_WILD: RangeInclusive<u64> = 500..=2_000;
+
 /// What will end a trouble.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Relief {
     Start(NodeId),
     Resume(NodeId),
     Room(NodeId),
+    Steady(NodeId),
     Mend,
     Calm,
 }
@@ -24,6 +31,9 @@ impl Storm<'_> {
     pub(super) fn rage(&mut self) -> Outcome<()> {
         let longest = self.healing_max();
         let until = Time::ZERO + self.options.span.saturating_sub(longest);
+        if self.options.faults.contains(&Fault::Drift) {
+            self.cluster.members().into_iter().for_each(|node| self.relieve(Relief::Steady(node)));
+        }
         while self.cluster.world().now() < until {
             let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
             let next = (self.cluster.world().now() + pause).min(until);
@@ -64,7 +74,7 @@ impl Storm<'_> {
         }
     }
 
-    fn plan(&mut self, longest: Duration, relief: Relief) {
+    pub(super) fn plan(&mut self, longest: Duration, relief: Relief) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
         self.reliefs.insert((self.cluster.world().now() + after, self.planned), relief);
@@ -72,6 +82,8 @@ impl Storm<'_> {
 
     pub(super) fn relieve(&mut self, relief: Relief) {
         match relief {
+            Relief::Start(node) if self.lost.contains(&node) => {}
+            Relief::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
             Relief::Start(node) => match self.cluster.start(node) {
                 Ok(()) => {}
                 // A write or sync of the start itself failed: another try reads what there is.
@@ -85,12 +97,19 @@ impl Storm<'_> {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
+            Relief::Steady(node) => self.set_clock(node, DRIFT),
             Relief::Mend => self.cluster.heal(),
             Relief::Calm => {
                 self.cluster.world().network(|network| network.set_weather(Weather::CALM));
                 self.cluster.world().note("calm weather");
             }
         }
+    }
+
+    fn set_clock(&mut self, node: NodeId, rates: RangeInclusive<u64>) {
+        let rate = self.rng.within(rates);
+        self.cluster.world().set_rate(node, rate);
+        self.cluster.world().note(format!("the clock of {node:?} runs at {rate} of 1000"));
     }
 
     fn any_node(&self) -> NodeId {
@@ -135,6 +154,16 @@ impl Storm<'_> {
                     disk.fail_next_sync();
                 }
                 self.cluster.world().note(format!("the disk of {node:?} will fail"));
+            }
+            Fault::Rot => self.rot(node),
+            Fault::Drift => {
+                self.set_clock(node, DRIFT_WILD);
+                self.plan(Duration::from_secs(6), Relief::Steady(node));
+            }
+            Fault::Sever => {
+                let polls = self.rng.within(1..=40);
+                self.cluster.sever_after(node, polls);
+                self.cluster.world().note(format!("{node:?} loses its role in {polls} polls"));
             }
         }
         Ok(())
