@@ -292,17 +292,17 @@ impl<'a> Term<'a> {
         .await
     }
 
-    /// The view has lasted too long. The first one is timed from when there is something to decide.
+    /// The view has lasted too long. The first one is timed from when there is something to decide,
+    /// a later one from when enough members are there that it could begin.
     async fn elapsed(&self, view: View) {
         let core = self.core;
         if !self.is_member() {
             std::future::pending::<()>().await;
         }
-        let lasted = core.trigger.elapsed(self.height, view);
         if view > View::ZERO {
-            return lasted.await;
+            core.until(|| self.may_begin(view).then_some(())).await;
+            return core.trigger.elapsed(self.height, view).await;
         }
-        drop(lasted);
         let busy = core.until(|| self.busy.get().then_some(()));
         first(core.blocks.wanted(), busy).await;
         first(core.trigger.elapsed(self.height, view), core.blocks.neglected()).await;
