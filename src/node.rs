@@ -3,17 +3,20 @@
 //! What a service needs of agreement is the same for both engines: propose a command, look at the
 //! state, ask how things stand. [`Node`] is that, and nothing is behind it but a choice: each call
 //! goes to the engine's own handle. Who embeds one engine takes that engine's handle
-//! ([`raft::Node`]) and sees its own words; what serves clients takes this one.
+//! ([`raft::Node`], [`helix::Node`]) and sees its own words; what serves clients takes this one.
 //!
 //! Positions and attempts have different names in the engines; here they are [`Index`], a position
-//! in the order of commands, and *epoch*, the number of an attempt to lead: raft's term.
+//! in the order of commands, and *epoch*, the number of an attempt to lead: raft's term, helix's era
+//! (the height at which the present proposer's unbroken run of blocks began).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 
 use crate::error::Refused;
-use crate::id::{ClusterId, Index, NodeId};
+use crate::helix;
+use crate::id::{ClusterId, Height, Index, NodeId, View};
 use crate::machine::StateMachine;
 use crate::raft;
 
@@ -24,6 +27,7 @@ pub struct Node<M: StateMachine>(Handle<M>);
 
 enum Handle<M: StateMachine> {
     Raft(raft::Node<M>),
+    Helix(helix::Node<M>),
 }
 
 /// An answered proposal.
@@ -99,6 +103,23 @@ pub enum Engine {
         /// The peers, if the node leads.
         peers: Vec<raft::PeerStatus>,
     },
+    /// Helix, for nodes that may lie.
+    Helix {
+        /// The height that is being decided.
+        height: Height,
+        /// The view that it is in.
+        view: View,
+        /// Members that are proven to have lied, with how often, as far as that is kept.
+        evidence: Vec<(NodeId, u64)>,
+        /// What keeps it from going on, if anything does.
+        trouble: Option<String>,
+        /// Signatures made.
+        signed: u64,
+        /// Signatures checked.
+        verified: u64,
+        /// What each peer claims to have decided, and milliseconds since it was heard.
+        peers: Vec<(NodeId, Height, u64)>,
+    },
 }
 
 impl Engine {
@@ -107,6 +128,7 @@ impl Engine {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Raft { .. } => "raft",
+            Self::Helix { .. } => "helix",
         }
     }
 }
@@ -126,6 +148,11 @@ impl<M: StateMachine> Node<M> {
                 let raft::Applied { index, term, response } = node.propose(command).await?;
                 Ok(Applied { index, epoch: term.0, response })
             }
+            Handle::Helix(node) => {
+                let helix::node::Applied { index, epoch, response, .. } =
+                    node.propose(command).await?;
+                Ok(Applied { index, epoch, response })
+            }
         }
     }
 
@@ -139,6 +166,7 @@ impl<M: StateMachine> Node<M> {
     pub async fn read<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refused> {
         match &self.0 {
             Handle::Raft(node) => node.read(look).await,
+            Handle::Helix(node) => node.read(look).await,
         }
     }
 
@@ -146,6 +174,7 @@ impl<M: StateMachine> Node<M> {
     pub fn read_stale<T>(&self, look: impl FnOnce(&M) -> T) -> T {
         match &self.0 {
             Handle::Raft(node) => node.read_stale(look),
+            Handle::Helix(node) => node.read_stale(look),
         }
     }
 
@@ -155,6 +184,7 @@ impl<M: StateMachine> Node<M> {
     pub fn epoch(&self) -> u64 {
         match &self.0 {
             Handle::Raft(node) => node.term().0,
+            Handle::Helix(node) => node.era(),
         }
     }
 
@@ -162,8 +192,13 @@ impl<M: StateMachine> Node<M> {
     /// node's command was applied here as that of another epoch.
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
-        let status = self.status();
-        (status.role == Role::Leader).then_some(status.epoch)
+        match &self.0 {
+            Handle::Raft(node) => {
+                let status = node.status();
+                (status.role == raft::Role::Leader).then_some(status.term.0)
+            }
+            Handle::Helix(node) => node.leading(),
+        }
     }
 
     /// This moment of the node.
@@ -171,6 +206,7 @@ impl<M: StateMachine> Node<M> {
     pub fn status(&self) -> Status {
         match &self.0 {
             Handle::Raft(node) => node.status().into(),
+            Handle::Helix(node) => node.status().into(),
         }
     }
 
@@ -178,6 +214,7 @@ impl<M: StateMachine> Node<M> {
     pub fn shutdown(&self) {
         match &self.0 {
             Handle::Raft(node) => node.shutdown(),
+            Handle::Helix(node) => node.shutdown(),
         }
     }
 }
@@ -220,6 +257,49 @@ impl From<raft::Status> for Status {
     }
 }
 
+impl From<helix::node::Status> for Status {
+    fn from(status: helix::node::Status) -> Self {
+        let engine = status.engine;
+        let mut evidence = BTreeMap::<NodeId, u64>::new();
+        for piece in &engine.evidence {
+            *evidence.entry(piece.node).or_default() += 1;
+        }
+        Self {
+            node: engine.node,
+            cluster: engine.instance,
+            members: status.nodes,
+            role: if status.leads { Role::Leader } else { Role::Follower },
+            epoch: status.era,
+            leader: engine.leader,
+            last_index: status.applied,
+            commit_index: status.applied,
+            applied_index: status.applied,
+            waiting: status.waiting,
+            journal_bytes: engine.journal_bytes,
+            sync_us: engine.sync_us,
+            loop_lag_us: status.loop_lag_us,
+            malformed: engine.malformed + status.malformed,
+            dropped: engine.dropped + status.dropped,
+            disk_full: engine.disk_full,
+            engine: Engine::Helix {
+                height: engine.height,
+                view: engine.view,
+                evidence: evidence.into_iter().collect(),
+                trouble: engine.trouble,
+                signed: engine.signed,
+                verified: engine.verified,
+                peers: engine.peers,
+            },
+        }
+    }
+}
+
+impl<M: StateMachine> From<helix::Node<M>> for Node<M> {
+    fn from(node: helix::Node<M>) -> Self {
+        Self(Handle::Helix(node))
+    }
+}
+
 impl<M: StateMachine> From<raft::Node<M>> for Node<M> {
     fn from(node: raft::Node<M>) -> Self {
         Self(Handle::Raft(node))
@@ -230,6 +310,7 @@ impl<M: StateMachine> Clone for Node<M> {
     fn clone(&self) -> Self {
         match &self.0 {
             Handle::Raft(node) => node.clone().into(),
+            Handle::Helix(node) => node.clone().into(),
         }
     }
 }
@@ -238,6 +319,7 @@ impl<M: StateMachine> fmt::Debug for Node<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Handle::Raft(node) => node.fmt(f),
+            Handle::Helix(node) => node.fmt(f),
         }
     }
 }

@@ -144,6 +144,15 @@ fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, 
         Engine::Raft { snapshot_index, .. } => {
             gauges.push(("snapshot_index", "The last entry in the snapshot", snapshot_index.0));
         }
+        Engine::Helix { height, view, evidence, trouble, signed, verified, .. } => {
+            let pieces = evidence.iter().map(|(_, pieces)| pieces).sum();
+            gauges.push(("height", "The height that is being decided", height.0));
+            gauges.push(("view", "The view that it is in", view.0));
+            gauges.push(("evidence", "Pieces of evidence against members", pieces));
+            gauges.push(("in_trouble", "1 if it cannot go on", u64::from(trouble.is_some())));
+            gauges.push(("signed", "Signatures made", *signed));
+            gauges.push(("verified", "Signatures checked", *verified));
+        }
     }
     shared.node.read_stale(|store| {
         gauges.push(("revision", "The store's revision", store.revision().unsigned_abs()));

@@ -136,6 +136,28 @@ fn engine_fields(engine: &Engine, object: &mut Object<'_>) {
                 fields.end();
             });
         }
+        Engine::Helix { height, view, evidence, trouble, signed, verified, peers } => {
+            object.number("height", height.0);
+            object.number("view", view.0);
+            if let Some(trouble) = trouble {
+                object.text("trouble", trouble);
+            }
+            object.number("signed", *signed);
+            object.number("verified", *verified);
+            object.list("evidence", evidence, |out, (node, pieces)| {
+                let mut fields = Object::new(out);
+                fields.number("node", node.0);
+                fields.number("pieces", *pieces);
+                fields.end();
+            });
+            object.list("peers", peers, |out, (node, height, heard_ms)| {
+                let mut fields = Object::new(out);
+                fields.number("node", node.0);
+                fields.number("height", height.0);
+                fields.number("heard_ms", *heard_ms);
+                fields.end();
+            });
+        }
     }
 }
 

@@ -14,7 +14,8 @@
 //! applied, it never will be. The node asks again, with a new `until` and so as another command: a
 //! request survives its leader and is applied at most once, without a session for anybody.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -173,10 +174,16 @@ impl Recent {
         if until.0 - height.0 > COMMAND_WINDOW {
             return Err("it would be valid for too long");
         }
-        if self.ids.contains_key(&named.id) {
+        if self.remembers(named.id) {
             return Err("it was applied before");
         }
         Ok(())
+    }
+
+    /// Whether the command stands in a block that counts.
+    #[must_use]
+    pub fn remembers(&self, id: CommandId) -> bool {
+        self.ids.contains_key(&id)
     }
 
     /// Remembers a command that stands in a block.
@@ -216,13 +223,13 @@ impl Recent {
 /// # Errors
 /// Why a block with it is not acceptable.
 pub async fn judge(
-    recent: &std::cell::RefCell<Recent>,
+    recent: &RefCell<Recent>,
     height: Height,
     commands: &[Named],
     command_bytes_max: usize,
 ) -> Result<(), String> {
     let mut budget = Budget::new(SLICE);
-    let mut within = std::collections::BTreeSet::new();
+    let mut within = BTreeSet::new();
     for named in commands {
         let wrong = |why: &str| {
             let Command { origin, number, .. } = named.command;
@@ -247,7 +254,6 @@ mod tests {
     use super::*;
     use futures_lite::future::block_on;
     use proptest::prelude::*;
-    use std::cell::RefCell;
 
     fn command(number: u64, until: u64) -> Named {
         let payload = Some(Bytes::from_static(b"payload"));

@@ -153,7 +153,6 @@ impl Engine {
     pub fn status(&self) -> Status {
         let core = &self.0;
         let (present, now, tip) = (&core.present, core.now(), core.tip());
-        let locked = core.promise().locked.is_some();
         let millis = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         let peers = core.sync.peers();
         Status {
@@ -166,7 +165,7 @@ impl Engine {
             tip: tip.height,
             proposer: tip.block().map(|block| block.proposer),
             delivered: present.delivered.get(),
-            promised: if locked { tip.height.next() } else { tip.height },
+            promised: self.promised(),
             trouble: present.trouble.borrow().clone(),
             evidence: core.locker().iter().cloned().collect(),
             signed: core.notary.signed(),
@@ -179,6 +178,19 @@ impl Engine {
             disk_full: core.journal.is_full(),
             peers: peers.into_iter().map(|(node, tip, at)| (node, tip, millis(at))).collect(),
         }
+    }
+
+    /// The highest height for which it has signed a COMMIT, or whose decision it knows.
+    #[must_use]
+    pub fn promised(&self) -> Height {
+        let tip = self.0.tip().height;
+        if self.0.promise().locked.is_some() { tip.next() } else { tip }
+    }
+
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.journal.is_full()
     }
 
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
@@ -303,6 +315,10 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
 /// Hands a block to the application until it has taken it.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
+    if height <= core.present.delivered.get() {
+        // The application kept it through a power cut that this node's own journal did not survive.
+        return Ok(());
+    }
     let mut pause = DELIVER_AGAIN;
     loop {
         let vouched = vouched(core, height);

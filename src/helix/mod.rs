@@ -78,6 +78,7 @@
 //! 1999). Names are theirs.
 
 mod archive;
+pub mod batch;
 pub mod block;
 pub mod certificate;
 pub mod checks;
@@ -91,10 +92,16 @@ pub mod event;
 pub mod evidence;
 pub mod keys;
 pub mod message;
+pub mod node;
 pub mod notary;
+mod note;
+mod pool;
+mod reads;
 mod record;
 mod recover;
+mod requests;
 pub mod rules;
+mod service;
 pub mod spi;
 mod sync;
 pub mod tally;
@@ -109,5 +116,6 @@ pub use certificate::{BlockProof, PreparedProof};
 pub use config::Config;
 pub use engine::{Engine, Life};
 pub use event::{Event, Observer};
+pub use node::Node;
 pub use notary::Strictness;
 pub use spi::{Boxed, Spi};
