@@ -76,8 +76,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "kv", "node", "raft", "machine", "log", "env", "scope", "quorum", "error", "id",
-            "config",
+            "kv", "node", "raft", "helix", "machine", "log", "env", "scope", "quorum", "error",
+            "id", "config",
         ],
     ),
     ("manual", &[]),

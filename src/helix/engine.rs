@@ -315,6 +315,10 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
 /// Hands a block to the application until it has taken it.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
+    if height <= core.present.delivered.get() {
+        // The application kept it through a power cut that this node's own journal did not survive.
+        return Ok(());
+    }
     let mut pause = DELIVER_AGAIN;
     loop {
         let vouched = vouched(core, height);

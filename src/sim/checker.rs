@@ -24,6 +24,7 @@ use crate::machine::Committed;
 use crate::quorum::majority;
 use crate::raft::{Event, Role};
 use crate::sim::model::{Change, Model, Slot};
+use crate::sim::world::Checks;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -334,6 +335,16 @@ impl Checker {
         if let Err((invariant, what)) = self.model(node).say(promise) {
             self.report(invariant, format!("{node:?}: {what}"));
         }
+    }
+}
+
+impl Checks for Checker {
+    fn violation(&self) -> Option<&Violation> {
+        self.violation()
+    }
+
+    fn report(&mut self, invariant: &'static str, what: String) {
+        self.report(invariant, what);
     }
 }
 

@@ -17,7 +17,8 @@
 //! - [`checker`], [`history`]: the invariants, from the nodes' side and from the clients';
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`client`]: clients that work all the time;
-//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files.
+//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
+//! - [`helix`]: all of it for the other engine, and those who lie.
 
 pub mod checker;
 pub mod client;
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod disk;
 pub mod drift;
 pub mod executor;
+pub mod helix;
 pub mod history;
 pub mod machine;
 mod model;

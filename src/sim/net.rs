@@ -190,7 +190,9 @@ impl Network {
         }
     }
 
-    fn send(&mut self, flight: Flight, now: Time, told: &mut impl FnMut(Passage, &Flight)) {
+    /// Sends one frame on its way. Its sender is who the flight says, so this is also how somebody
+    /// in the middle speaks for another.
+    pub fn send(&mut self, flight: Flight, now: Time, told: &mut impl FnMut(Passage, &Flight)) {
         told(Passage::Sent, &flight);
         let open = self.is_open(flight.from, flight.to);
         let fate = match &mut self.gate {

@@ -38,29 +38,45 @@ pub enum Stopped {
     Violated,
 }
 
-/// Told each frame that leaves its sender, to look at what is promised in it.
-pub type Listener = fn(&Flight, &mut Checker);
+/// What a world needs of the invariants that are checked in it, whichever engine they are about.
+pub trait Checks {
+    /// The first broken invariant, if any.
+    fn violation(&self) -> Option<&Violation>;
+    /// Records a broken invariant that was found elsewhere; the first one stays.
+    fn report(&mut self, invariant: &'static str, what: String);
+}
 
-/// A simulated world.
-pub struct World {
+/// Told each frame that leaves its sender, to look at what is promised in it.
+pub type Listener<C = Checker> = fn(&Flight, &mut C);
+
+/// A simulated world, and its invariants `C`: raft's unless something else is said.
+pub struct World<C = Checker> {
     seed: u64,
     executor: Rc<Executor>,
     time: Rc<VirtualClock>,
     clocks: RefCell<BTreeMap<NodeId, Drifting>>,
-    network: RefCell<Network>,
+    network: Rc<RefCell<Network>>,
     trace: Rc<Trace>,
-    checker: Rc<RefCell<Checker>>,
+    checker: Rc<RefCell<C>>,
     rng: Rng,
     clients: Group,
     lines: RefCell<BTreeMap<Group, (NodeId, Bell)>>,
-    listener: Listener,
+    listener: Listener<C>,
     polls_here: Cell<u32>,
 }
 
 impl World {
-    /// A world of a seed, for a cluster of `members` voters.
+    /// A world of a seed, for a raft cluster of `members` voters.
     #[must_use]
     pub fn new(seed: u64, members: usize, order: Order, trace: Trace, listener: Listener) -> Self {
+        Self::with(seed, Checker::new(members), order, trace, listener)
+    }
+}
+
+impl<C: Checks> World<C> {
+    /// A world of a seed, in which `checker` is told what happens.
+    #[must_use]
+    pub fn with(seed: u64, checker: C, order: Order, trace: Trace, listener: Listener<C>) -> Self {
         let rng = Rng::seeded(seed);
         let executor = Executor::new(order, rng.fork());
         let clients = executor.group();
@@ -68,9 +84,9 @@ impl World {
             seed,
             time: VirtualClock::new(),
             clocks: RefCell::default(),
-            network: RefCell::new(Network::new(rng.fork())),
+            network: Rc::new(RefCell::new(Network::new(rng.fork()))),
             trace: Rc::new(trace),
-            checker: Rc::new(RefCell::new(Checker::new(members))),
+            checker: Rc::new(RefCell::new(checker)),
             clients,
             executor,
             rng,
@@ -135,13 +151,19 @@ impl World {
 
     /// Its invariants.
     #[must_use]
-    pub fn checker(&self) -> &Rc<RefCell<Checker>> {
+    pub fn checker(&self) -> &Rc<RefCell<C>> {
         &self.checker
     }
 
     /// Changes its network.
     pub fn network<T>(&self, change: impl FnOnce(&mut Network) -> T) -> T {
         change(&mut self.network.borrow_mut())
+    }
+
+    /// A handle on its network, for somebody who lives in this world and is no honest node.
+    #[must_use]
+    pub fn network_handle(&self) -> Rc<RefCell<Network>> {
+        self.network.clone()
     }
 
     /// Writes down that something was done to the world.
@@ -261,7 +283,7 @@ impl World {
     }
 }
 
-impl fmt::Debug for World {
+impl<C: Checks> fmt::Debug for World<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "World(seed {}, {:?}, {:?})", self.seed, self.now(), self.trace)
     }
