@@ -13,11 +13,10 @@ use std::rc::Rc;
 use event_listener::Event;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use smol_hyper::rt::FuturesIo;
 
 use crate::api::answer::answer;
 use crate::api::body::Memory;
-use crate::api::conn::{Phase, Socket};
+use crate::api::conn::{Landing, Phase, Socket, receive_in_time};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
 use crate::api::leases::Keeper;
@@ -52,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) limits: ApiLimits,
     pub(crate) clock: Clock,
     pub(crate) memory: Rc<Memory>,
+    landing: Landing,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
     pub(crate) leases: Keeper,
@@ -128,6 +128,7 @@ impl Gateway {
             started: clock.now(),
             clock,
             memory: Memory::new(limits.memory_bytes_max),
+            landing: Rc::new(RefCell::new(vec![0; HEAD_BYTES_MAX].into())),
             metrics: Metrics::default(),
             closing: Closing::default(),
             identity,
@@ -282,13 +283,15 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
     let socket = Socket::new(
         stream,
         phase.clone(),
+        shared.landing.clone(),
         shared.clock.clone(),
-        shared.limits.receive_timeout,
         shared.limits.send_timeout,
     );
     let service = service_fn(|request| answer(shared.clone(), phase.clone(), request));
-    let mut served = pin!(http.serve_connection(FuturesIo::new(socket), service));
-    let ended = match first(served.as_mut(), shared.closing.heard()).await {
+    let mut served = pin!(http.serve_connection(socket, service));
+    let (clock, timeout) = (&shared.clock, shared.limits.receive_timeout);
+    let serving = receive_in_time(served.as_mut(), &phase, clock, timeout);
+    let ended = match first(serving, shared.closing.heard()).await {
         First::A(ended) => ended,
         First::B(()) => {
             served.as_mut().graceful_shutdown();
