@@ -171,6 +171,12 @@ impl Term<'_> {
         None
     }
 
+    /// Whether the view has begun, or a quorum has come as far: only then is it timed.
+    pub(crate) fn may_begin(&self, view: View) -> bool {
+        let begun = self.settled.get() == Some(view);
+        begun || rules::timed(&self.committee, &self.changes.borrow().views(), view)
+    }
+
     /// A second NEW_VIEW of a view that has begun: of another block, it is evidence.
     fn suspect(&self, from: NodeId, new_view: &NewView) {
         let core = self.core;

@@ -19,6 +19,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::env::Env;
 use crate::env::net::{NetLimits, Wire, net};
 use crate::env::spawn::Task;
@@ -41,6 +43,7 @@ use crate::sim::helix::keys::Ring;
 use crate::sim::helix::mason::{Habits, Mason};
 use crate::sim::helix::roster::{Roster, Rostered};
 use crate::sim::helix::words::INSTANCE;
+use crate::sim::net::Flight;
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
 use crate::sim::world::{Checks, Stopped, World};
 
@@ -477,6 +480,13 @@ impl Cluster {
     pub fn elapse(&self, node: NodeId, height: Height, view: View) {
         self.world.note(format!("{height:?} {view:?} has lasted too long for {node:?}"));
         self.seats[&node].trigger.fire(height, view);
+    }
+
+    /// Puts a frame on the network that seems to come from `from`.
+    pub fn inject(&self, from: NodeId, to: NodeId, frame: Bytes) {
+        let (now, trace) = (self.world.now(), self.world.trace().clone());
+        let mut told = |passage, flight: &Flight| trace.frame(now, passage, flight);
+        self.world.network(|network| network.send(Flight { from, to, frame }, now, &mut told));
     }
 
     /// Cuts the links from each of `from` to each of `to`, in this direction.
