@@ -215,6 +215,39 @@ fn an_era_belongs_to_one_leader() {
     assert_eq!(epochs, [(1, 1), (2, 1), (3, 3), (4, 3)]);
 }
 
+/// What a leader was about to propose when it died may still be decided, so its next life must not
+/// lead the same era: it begins another, without being asked.
+#[test]
+fn a_leader_that_is_started_again_begins_an_era() {
+    let mut rig = Rig::new();
+    rig.write(1, "a");
+    assert_eq!(rig.node(1).leading(), Some(1));
+    rig.kill(1);
+    rig.start(1);
+    rig.until("the era of the new life", || rig.node(1).leading() == Some(2));
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(rig.node(2).status().height, Height(2), "one empty block, and no more");
+    assert_eq!(rig.node(2).era(), 2);
+}
+
+/// An idle cluster does not miss its leader, unless somebody does.
+#[test]
+fn a_dead_leader_is_replaced_if_one_is_wanted() {
+    let mut rig = Rig::new();
+    rig.write(1, "a");
+    rig.kill(1);
+    rig.pass(Duration::from_secs(60));
+    assert_eq!((rig.node(3).era(), rig.leader()), (1, None));
+    rig.node(3).want_leader();
+    rig.until("another leader", || rig.leader() == Some(NodeId(2)));
+    let height = rig.node(3).status().height;
+    for _ in 0..60 {
+        rig.node(3).want_leader();
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(rig.node(3).status().height, height, "it lives, so nothing happens");
+}
+
 #[test]
 fn without_a_quorum_nothing_is_answered_and_everything_in_time() {
     let mut rig = Rig::new();
