@@ -73,7 +73,9 @@ fn each_kind_of_trouble_alone_is_survived() {
             ..Options::default()
         };
         let reports = storms(seed..seed + 4, &options);
-        assert!(reports.iter().all(|report| report.faults[&fault] > 50));
+        // One churn ends several reigns, and takes its time.
+        let least = if fault == Fault::Churn { 8 } else { 50 };
+        assert!(reports.iter().all(|report| report.faults[&fault] > least), "{fault:?}");
     }
 }
 

@@ -3,11 +3,14 @@
 //!
 //! Both deadlines start only when the client makes the gateway wait, so a request that comes in one
 //! piece sets none.
+//!
+//! While a request is being answered, nothing is read: what a client sends ahead waits in its
+//! socket, and a client that goes away takes its request with it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -43,7 +46,7 @@ pub(crate) type Landing = Rc<RefCell<Box<[u8]>>>;
 
 /// A socket under its deadlines.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Rc<TcpStream>,
     phase: Rc<Cell<Phase>>,
     landing: Landing,
     clock: Clock,
@@ -54,7 +57,7 @@ pub(crate) struct Socket {
 impl Socket {
     /// Puts `stream` under deadlines; `phase` is shared with whoever answers its requests.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Rc<TcpStream>,
         phase: Rc<Cell<Phase>>,
         landing: Landing,
         clock: Clock,
@@ -79,19 +82,21 @@ impl Socket {
     }
 }
 
-/// Serves a connection under the deadline of its requests: one that has begun must be there within
-/// `timeout`, or the next read fails.
-pub(crate) async fn receive_in_time<F: Future>(
+/// Serves a connection until it ends, or (`None`) until its client is gone while it is answered.
+/// A request that has begun must be there within `timeout`, or the next read fails.
+pub(crate) async fn attend<F: Future>(
     mut served: Pin<&mut F>,
+    stream: &TcpStream,
     phase: &Cell<Phase>,
     clock: &Clock,
     timeout: Duration,
-) -> F::Output {
+) -> Option<F::Output> {
+    let mut gone = pin!(stream.ended());
     let mut deadline = None;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = served.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+                return Poll::Ready(Some(ended));
             }
             match phase.get() {
                 Phase::Begun => {
@@ -99,7 +104,15 @@ pub(crate) async fn receive_in_time<F: Future>(
                     deadline = Some(clock.sleep(timeout));
                 }
                 Phase::Receiving => {}
-                _ => deadline = None,
+                Phase::Serving | Phase::Streaming => {
+                    deadline = None;
+                    match ready!(gone.as_mut().poll(cx)) {
+                        // It has sent more ahead: that is looked at after this answer.
+                        Ok(false) => gone.set(stream.ended()),
+                        Ok(true) | Err(_) => return Poll::Ready(None),
+                    }
+                }
+                Phase::Idle | Phase::Overdue => deadline = None,
             }
             let Some(deadline) = &mut deadline else {
                 return Poll::Pending;
@@ -124,7 +137,7 @@ impl hyper::rt::Read for Socket {
         }
         let mut landing = this.landing.borrow_mut();
         let room = buf.remaining().min(landing.len());
-        let len = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut landing[..room]))?;
+        let len = ready!(Pin::new(&mut &*this.stream).poll_read(cx, &mut landing[..room]))?;
         if len > 0 && this.phase.get() == Phase::Idle {
             this.phase.set(Phase::Begun);
         }
@@ -139,7 +152,7 @@ impl hyper::rt::Write for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+        match Pin::new(&mut &*self.stream).poll_write(cx, buf) {
             Poll::Pending => self.wait_to_send(cx),
             ready => {
                 self.send = None;
@@ -148,11 +161,11 @@ impl hyper::rt::Write for Socket {
         }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self.stream).poll_close(cx)
     }
 }

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 
 use crate::api::answer::answer;
 use crate::api::body::Memory;
-use crate::api::conn::{Landing, Phase, Socket, receive_in_time};
+use crate::api::conn::{Landing, Phase, Socket, attend};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
 use crate::api::leases::Keeper;
@@ -186,6 +186,9 @@ impl Crowd {
         // not read.
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_BYTES_MAX).header_read_timeout(None).auto_date_header(false);
+        // `attend` notices a client that is gone. For hyper to do so it would have to read ahead
+        // while the present request still fills its buffer, and so into another one each time.
+        http.half_close(true);
         Self { shared, spawner, http, tasks: RefCell::default(), gone: Rc::default() }
     }
 
@@ -280,9 +283,9 @@ impl Drop for Leaving {
 
 /// The life of one connection.
 async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream) {
-    let phase = Rc::new(Cell::new(Phase::Idle));
+    let (stream, phase) = (Rc::new(stream), Rc::new(Cell::new(Phase::Idle)));
     let socket = Socket::new(
-        stream,
+        stream.clone(),
         phase.clone(),
         shared.landing.clone(),
         shared.clock.clone(),
@@ -291,15 +294,15 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
     let service = service_fn(|request| answer(shared.clone(), phase.clone(), request));
     let mut served = pin!(http.serve_connection(socket, service));
     let (clock, timeout) = (&shared.clock, shared.limits.receive_timeout);
-    let serving = receive_in_time(served.as_mut(), &phase, clock, timeout);
+    let serving = attend(served.as_mut(), &stream, &phase, clock, timeout);
     let ended = match first(serving, shared.closing.heard()).await {
         First::A(ended) => ended,
         First::B(()) => {
             served.as_mut().graceful_shutdown();
-            served.await
+            Some(served.await)
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -231,11 +231,14 @@ impl fmt::Debug for Life {
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let beside = first(sync::serve(&core), first(core.announce(), sync::run(&core)));
+        let talk = first(core.announce(), sync::run(&core));
+        let beside = first(sync::serve(&core), first(core.write_decisions(), talk));
         match first(&mut journal, first(rule(&core), beside)).await {
             First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
-            First::B(First::B(First::B(First::A(never) | First::B(never)))) => match never {},
+            First::B(First::B(First::B(
+                First::A(never) | First::B(First::A(never) | First::B(never)),
+            ))) => match never {},
         }
     };
     match stopped {
@@ -375,6 +378,7 @@ impl Core {
 
 /// Waits until the journal has synced what was submitted, if it can, and the words have left.
 async fn settled(core: &Core) {
+    core.write_decision();
     let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
             core.bell.heard().await;

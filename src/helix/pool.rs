@@ -270,16 +270,18 @@ impl Pool {
             return Vec::new();
         };
         let (me, patience) = (self.me, self.patience);
-        let old = self.entries.values_mut().filter(|entry| {
+        let is_due = |entry: &&mut Entry| {
             let known = entry.told.is_some_and(|(to, _)| to == leader);
             let told = known || entry.source == me || entry.source == leader;
             !told && now.since(entry.since) >= patience.relay
-        });
+        };
+        let mut due: Vec<_> = self.entries.values_mut().filter(is_due).collect();
+        due.sort_unstable_by_key(|entry| entry.place);
         let tell = |entry: &mut Entry| {
             entry.told = Some((leader, now));
             entry.command.clone()
         };
-        old.take(RELAYED_MAX).map(tell).collect()
+        due.into_iter().take(RELAYED_MAX).map(tell).collect()
     }
 
     /// When the present leader will have neglected a command, if nothing happens. Never if this

@@ -8,8 +8,12 @@
 //!
 //! 1. *overtaken*: a later view has begun, or must begin;
 //! 2. *learned*: the decided block came from a peer or from the application;
-//! 3. *decided*: the view's own work is done;
+//! 3. *decided*: a quorum has committed to a block, in this view or in an earlier one;
 //! 4. *elapsed*: the timer of the view.
+//!
+//! The view itself is polled last, after all four. So once one of them has happened, whatever the
+//! view was waiting for is not polled again, and an application that computes for long in one poll
+//! holds up an election by that poll and by no other.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -177,8 +181,10 @@ impl<'a> Term<'a> {
                 |(_, running)| running,
             );
             let outcome = {
-                let attempt = first(view::run(self, ticket), &mut elapsed);
-                first(self.overtaken(), first(self.learned(), attempt)).await
+                let attempt = first(&mut elapsed, view::run(self, ticket));
+                let decided = self.core.until(|| self.decision());
+                let ends = first(self.learned(), first(decided, attempt));
+                first(self.overtaken(), ends).await
             };
             // Here everything that the view was waiting for has been dropped.
             ticket = match outcome {
@@ -194,10 +200,11 @@ impl<'a> Term<'a> {
                     self.leave(view, "decided");
                     return Ok(Ended::Decided(block, proof));
                 }
-                First::B(First::B(First::B(()))) => {
+                First::B(First::B(First::B(First::A(())))) => {
                     self.leave(view, "elapsed");
                     Ticket::Changing(view.next())
                 }
+                First::B(First::B(First::B(First::B(never)))) => match never {},
             };
             timer = Some((view, elapsed));
         }

@@ -1,16 +1,16 @@
 //! A view: one attempt to decide a block, led by one member. Read it from top to bottom: it is the
 //! protocol.
 //!
-//! Entered with a [`Ticket`]; left with the decided block, or dropped by its term at any of its
-//! awaits. Nothing durable lives here: what it has promised is the node's, what was said to it is
-//! the term's.
+//! Entered with a [`Ticket`], and never left: its term drops it, at any of its awaits, when a block
+//! is decided or another view begins. Nothing durable lives here: what it has promised is the
+//! node's, what was said to it is the term's.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::rc::Rc;
 
 use crate::helix::block::Block;
-use crate::helix::certificate::{BlockProof, PreparedProof};
+use crate::helix::certificate::PreparedProof;
 use crate::helix::checks::Justified;
 use crate::helix::election::{Elected, Ticket};
 use crate::helix::event::Event;
@@ -22,15 +22,10 @@ use crate::helix::term::Term;
 use crate::id::View;
 use crate::scope::first::{First, first};
 
-/// A decided block and its proof.
-type Decided = (Rc<Block>, Rc<BlockProof>);
-
-/// Takes part in a view until a block is decided, by votes of this view or of an earlier one.
-pub(crate) async fn run(term: &Term<'_>, ticket: Ticket) -> Decided {
-    let decided = term.core.until(|| term.decision());
-    match first(decided, first(take_part(term, ticket), term.insist())).await {
-        First::A(decided) => decided,
-        First::B(First::A(never) | First::B(never)) => match never {},
+/// Takes part in a view, for as long as it lasts.
+pub(crate) async fn run(term: &Term<'_>, ticket: Ticket) -> Infallible {
+    match first(take_part(term, ticket), term.insist()).await {
+        First::A(never) | First::B(never) => never,
     }
 }
 

@@ -239,13 +239,28 @@ impl<M: Digest> Cluster<M> {
 
     /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
     pub fn overtake(&self, node: NodeId, from: NodeId) {
-        let Some(term) = self.node(node).map(|node| node.term().next()) else {
-            return;
-        };
-        let message = Message::PreVoteReply { granted: false };
-        let frame = Envelope { term, message }.encode();
-        self.world.note(format!("{node:?} is told of {term:?}"));
-        self.world.network(|network| network.hand_over(Flight { from, to: node, frame }));
+        if let Some(handle) = self.node(node) {
+            let (term, message) = (handle.term().next(), Message::PreVoteReply { granted: false });
+            self.world.note(format!("{node:?} is told of {term:?}"));
+            self.forge(from, node, Envelope { term, message });
+        }
+    }
+
+    /// Hands a follower a word of its leader that it shall take over now. A leader says so only to
+    /// somebody who has everything; nothing but time may be lost if this one has not.
+    pub fn usurp(&self, node: NodeId) {
+        if let Some(status) = self.node(node).map(|node| node.status())
+            && let Some(leader) = status.leader.filter(|&leader| leader != node)
+        {
+            self.world.note(format!("{node:?} is told to take over from {leader:?}"));
+            let (term, message) = (status.term, Message::TimeoutNow);
+            self.forge(leader, node, Envelope { term, message });
+        }
+    }
+
+    fn forge(&self, from: NodeId, to: NodeId, envelope: Envelope) {
+        let frame = envelope.encode();
+        self.world.network(|network| network.hand_over(Flight { from, to, frame }));
     }
 
     /// Starts every node.

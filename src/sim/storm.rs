@@ -8,6 +8,7 @@
 //!
 //! `rage` is the first phase, `heal` the second. Everything is decided by the seed. A [`Failure`] prints it, with the command that replays it.
 
+mod churn;
 mod heal;
 mod rage;
 mod rot;
@@ -55,13 +56,20 @@ pub enum Fault {
     /// The clock of a node runs at half to twice its speed for a while. (While this is among the
     /// faults no clock is quite right: each runs at nine to eleven tenths, also in the healing.)
     Drift,
+    /// Leader after leader is cut off just after its election, while the one before it comes back.
+    Churn,
+    /// A follower takes it that its leader wants to be relieved, however far behind it is: it stands
+    /// for election without asking first whether it would be elected.
+    Coup,
+    /// A node is asked to shut down, as for an upgrade, and is started again.
+    Upgrade,
     /// The role of a node is dropped where it waits, as no event of the protocol would.
     Sever,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Crash,
         Self::Partition,
         Self::Weather,
@@ -71,6 +79,9 @@ impl Fault {
         Self::DiskError,
         Self::Rot,
         Self::Drift,
+        Self::Churn,
+        Self::Coup,
+        Self::Upgrade,
         Self::Sever,
     ];
 }

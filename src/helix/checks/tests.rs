@@ -230,6 +230,9 @@ mod view_changes {
         let (_, mut dressed) = cast.change(3, 2, None);
         dressed.prepared.clone_from(&good.prepared);
         assert_eq!(check(from, &dressed), wrong, "nor put in");
+        let mut swapped = good.clone();
+        swapped.prepared = Some(cast.prepared(0, B, &[2, 3, 4, 5]));
+        assert_eq!(check(from, &swapped), wrong, "nor exchanged for another good one");
         let mut later = good.clone();
         later.view = View(3);
         assert_eq!(check(from, &later), wrong);

@@ -145,6 +145,27 @@ fn a_vote_is_held_once() {
 }
 
 #[test]
+fn repeating_a_vote_does_not_make_it_right() {
+    let mut count = Count::commits();
+    for _ in 0..2 {
+        count.forged(1, 0, A);
+        count.forged(2, 0, A);
+        count.says(3, 0, A);
+    }
+    assert_eq!(count.quorum(0, A, None), None);
+}
+
+#[test]
+fn a_vote_that_was_checked_to_keep_another_out_is_not_checked_again() {
+    let mut count = Count::commits();
+    count.says(1, 3, A);
+    for view in [0, 1, 2] {
+        assert_eq!(count.says(1, view, A), Inserted::Known);
+    }
+    assert_eq!(count.cost(), 1);
+}
+
+#[test]
 fn votes_of_strangers_weigh_nothing() {
     let mut count = Count::commits();
     count.says(1, 0, A);

@@ -7,9 +7,15 @@ use std::time::Duration;
 use crate::env::Time;
 use crate::error::Fatal;
 use crate::id::NodeId;
-use crate::sim::cluster::Death;
+use crate::sim::cluster::{Cluster, Death};
+use crate::sim::machine::Ledger;
 use crate::sim::net::Weather;
 use crate::sim::storm::{Fault, Outcome, Storm};
+use crate::sim::world::Stopped;
+
+/// How long an upgrade waits for a node to end in order, before it is started over. (A stalled disk
+/// keeps it longer.)
+const UPGRADE_MAX: Duration = Duration::from_millis(500);
 
 /// How right a clock is at best, in thousandths, where clocks drift at all.
 const DRIFT: RangeInclusive<u64> = 900..=1_100;
@@ -48,13 +54,27 @@ impl Storm<'_> {
     }
 
     /// Runs until `until`, with the reliefs and the deaths on the way.
-    fn run_to(&mut self, until: Time) -> Outcome<()> {
+    pub(super) fn run_to(&mut self, until: Time) -> Outcome<()> {
+        self.run_to_or(until, |_| false).map(|_| ())
+    }
+
+    /// The same, but not beyond the poll after which `done` holds; says whether it does.
+    pub(super) fn run_to_or(
+        &mut self,
+        until: Time,
+        done: impl Fn(&Cluster<Ledger>) -> bool,
+    ) -> Outcome<bool> {
         loop {
             let relief = self.reliefs.first_key_value().map(|(&(at, _), _)| at);
             let next = relief.map_or(until, |at| at.min(until));
             let now = self.cluster.world().now();
             // A node that has stopped by itself is noticed soon, as a supervisor would.
-            self.run_until((now + Duration::from_millis(50)).min(next))?;
+            let soon = (now + Duration::from_millis(50)).min(next);
+            let cluster = &self.cluster;
+            let stopped = self.checked(cluster.world().run_until(soon, || done(cluster)))?;
+            if stopped == Stopped::Done {
+                return Ok(true);
+            }
             for (node, outcome) in self.cluster.reap() {
                 if outcome.is_err() {
                     self.plan(Duration::from_secs(3), Relief::Start(node));
@@ -69,7 +89,7 @@ impl Storm<'_> {
                 self.relieve(relief);
             }
             if now >= until {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -159,6 +179,13 @@ impl Storm<'_> {
             Fault::Drift => {
                 self.set_clock(node, DRIFT_WILD);
                 self.plan(Duration::from_secs(6), Relief::Steady(node));
+            }
+            Fault::Churn => return self.churn(),
+            Fault::Coup => self.cluster.usurp(self.any_node()),
+            Fault::Upgrade => {
+                self.cluster.shutdown(node, UPGRADE_MAX);
+                self.checked(Stopped::Done)?;
+                self.plan(Duration::from_secs(1), Relief::Start(node));
             }
             Fault::Sever => {
                 let polls = self.rng.within(1..=40);
