@@ -16,6 +16,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use crate::helix::config::{Config, Limits, Timing};
 use crate::helix::engine::Engine;
 use crate::helix::event::Observer;
 use crate::helix::keys::Ed25519;
+use crate::helix::node::{Node, Options};
 use crate::helix::notary::Notary;
 use crate::helix::spi::{Keys, Spi, Trigger};
 use crate::helix::trigger::{Manual, Timer};
@@ -39,6 +42,7 @@ use crate::sim::executor::{Group, Order};
 use crate::sim::helix::adversary::hand::perform;
 use crate::sim::helix::adversary::{Hand, Lie, Trick};
 use crate::sim::helix::checker::Checker;
+use crate::sim::helix::commands::{Directory, Told};
 use crate::sim::helix::keys::Ring;
 use crate::sim::helix::mason::{Habits, Mason};
 use crate::sim::helix::roster::{Roster, Rostered};
@@ -88,6 +92,9 @@ pub struct Setup {
     pub limits: Limits,
     /// How their applications work at first.
     pub habits: Habits,
+    /// Blocks carry clients' commands for a ledger, instead of the stones of a mason. All nodes
+    /// are members then, alike, and views end by the clock.
+    pub commands: bool,
     /// Which signatures they make.
     pub signing: Signing,
     /// Whether views end by hand only, see [`Cluster::elapse`].
@@ -110,6 +117,7 @@ impl Default for Setup {
             timing: TIMING,
             limits: TINY,
             habits: Habits::STEADY,
+            commands: false,
             signing: Signing::Simulated,
             manual: false,
             detail: Detail::Events,
@@ -118,6 +126,9 @@ impl Default for Setup {
         }
     }
 }
+
+/// The future of one life.
+type Life = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
 
 /// One life of a node.
 struct Living {
@@ -145,6 +156,7 @@ pub struct Cluster {
     setup: Setup,
     ring: Ring,
     seats: BTreeMap<NodeId, Seat>,
+    directory: Directory,
 }
 
 impl Cluster {
@@ -168,7 +180,10 @@ impl Cluster {
             (node, Seat { disk, mason, trigger, living: None, trick: None, lies: false })
         };
         let seats = ids.into_iter().map(seat).collect();
-        Self { world, setup, ring, seats }
+        if setup.commands {
+            world.checker().borrow_mut().trusts_judges();
+        }
+        Self { world, setup, ring, seats, directory: Directory::default() }
     }
 
     /// The world: time, network, trace, invariants.
@@ -200,6 +215,12 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<Engine> {
         self.seats[&node].living.as_ref().map(|living| living.engine.clone())
+    }
+
+    /// The honest nodes that are up, if they serve clients.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The disk of a node.
@@ -316,8 +337,7 @@ impl Cluster {
             disk: self.seats[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
-        self.seats[&node].mason.begin();
-        let (engine, life) = Engine::start(config, env, self.spi(node), self.observer(node))?;
+        let (engine, life) = self.engine(node, config, env)?;
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();
         let life = async move {
@@ -337,6 +357,24 @@ impl Cluster {
             }
         };
         Ok(Living { group, root, engine, ended, paused: false })
+    }
+
+    /// An engine for one life, with the blocks or the commands on top.
+    fn engine(&self, node: NodeId, config: Config, env: Env) -> Result<(Engine, Life), Fatal> {
+        let observer = self.observer(node);
+        if !self.setup.commands {
+            self.seats[&node].mason.begin();
+            let (engine, life) = Engine::start(config, env, self.spi(node), observer)?;
+            return Ok((engine, Box::pin(life)));
+        }
+        let options = Options { command_bytes_max: 1 << 10, ..Options::new(&config.timing) };
+        let machine = Told::new(node, self.world.checker().clone());
+        let (served, life) = Node::start(config, options, env, self.keys(node), machine, observer)?;
+        let engine = served.engine().clone();
+        if !self.seats[&node].lies {
+            self.directory.enter(node, served);
+        }
+        Ok((engine, Box::pin(life)))
     }
 
     /// Sets a liar between the network and its puppet.
@@ -406,6 +444,7 @@ impl Cluster {
 
     fn bury(&mut self, node: NodeId, living: Living) {
         self.world.unplug(living.group);
+        self.directory.leave(node);
         drop(living.engine);
         let alive = self.world.executor().kill(living.group, Some(living.root));
         if alive > 0 {
@@ -550,6 +589,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         for node in self.members() {
             if let Some(living) = self.seat(node).living.take() {
+                self.directory.leave(node);
                 self.world.executor().kill(living.group, Some(living.root));
             }
         }
