@@ -17,6 +17,7 @@
 //! | [`log`] | the durable journal: one owner of the disk |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
 //! | [`helix`] | the engine for Byzantine faults: heights and views as futures |
+//! | [`node`] | one handle on a node of either engine |
 //! | [`tcp`] | the real network: frames, dialling, accepting |
 //! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
 //! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
@@ -34,6 +35,7 @@ pub mod kv;
 pub mod log;
 pub mod machine;
 pub mod manual;
+pub mod node;
 pub mod quorum;
 pub mod raft;
 pub mod scope;
@@ -45,3 +47,4 @@ pub use config::Config;
 pub use error::{Fatal, Refused};
 pub use id::{Height, Index, NodeId, Term, View};
 pub use machine::{Committed, StateMachine};
+pub use node::{Applied, Node, Role, Status};

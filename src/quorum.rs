@@ -66,6 +66,17 @@ mod tests {
         assert_eq!(of(100), (33, 67, 34));
     }
 
+    /// Where a float is no longer exact, and at the end of the range.
+    #[test]
+    fn byzantine_thresholds_of_huge_weights() {
+        for total in [1 << 53, (1 << 53) + 1, 1 << 62, (1 << 62) + 85, u64::MAX - 1, u64::MAX] {
+            let f = (u128::from(total) - 1) / 3;
+            assert_eq!(u128::from(faulty_max(total)), f);
+            assert_eq!(u128::from(byzantine_quorum(total)), u128::from(total) - f);
+            assert_eq!(u128::from(honest_weight(total)), f + 1);
+        }
+    }
+
     proptest! {
         #[test]
         fn byzantine_quorums_meet_in_an_honest_member(total in 1u64..) {

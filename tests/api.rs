@@ -111,10 +111,16 @@ fn a_request_in_pieces_is_one_request() {
 #[test]
 fn a_client_that_goes_away_takes_its_watches_with_it() {
     with_server(ApiLimits::default(), async |served: &Served| {
-        let watch = open(served, WATCH, r#"{"create_request":{"key":"YQ=="}}"#).await;
-        until(async || served.status().await["watches"] == json!(1)).await;
-        drop(watch);
-        until(async || served.status().await["watches"] == json!(0)).await;
+        for may_ask_more in [true, false] {
+            let mut watch = open(served, WATCH, r#"{"create_request":{"key":"YQ=="}}"#).await;
+            until(async || served.status().await["watches"] == json!(1)).await;
+            if !may_ask_more {
+                fall_silent(&mut watch).await;
+                settle().await;
+            }
+            drop(watch);
+            until(async || served.status().await["watches"] == json!(0)).await;
+        }
     });
 }
 

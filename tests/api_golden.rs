@@ -7,7 +7,7 @@
 
 mod api_support;
 
-use api_support::{Served, post, with_server};
+use api_support::{Served, post, with_helix, with_server};
 use quorate::api::ApiLimits;
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ async fn replay(served: &Served, record: &Value) -> (Value, Value) {
 #[test]
 fn every_recorded_request_is_answered_as_etcd_answered_it() {
     let golden = include_str!("golden/etcd34.jsonl");
-    with_server(ApiLimits::default(), async |served: &Served| {
+    let compare = async |served: &Served| {
         let mut differences = Vec::new();
         for line in golden.lines() {
             let record: Value = serde_json::from_str(line).expect("a record is JSON");
@@ -95,5 +95,7 @@ fn every_recorded_request_is_answered_as_etcd_answered_it() {
         }
         assert!(differences.is_empty(), "{}", differences.join("\n"));
         assert!(golden.lines().count() > 300);
-    });
+    };
+    with_server(ApiLimits::default(), compare);
+    with_helix(ApiLimits::default(), 3, compare);
 }

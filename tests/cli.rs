@@ -114,7 +114,8 @@ fn unused() -> String {
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let (out, _) = ends(0, &["--help"]);
-    for word in ["serve", "dev", "status", "put", "get", "del", "watch", "storm", "bench"] {
+    for word in ["serve", "dev", "keygen", "status", "put", "get", "del", "watch", "storm", "bench"]
+    {
         assert!(out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {out}");
     }
     for code in ["0  done", "1  ", "2  ", "3  ", "4  ", "5  ", "130  "] {
@@ -358,6 +359,57 @@ fn the_cluster_keeps_as_much_history_as_it_was_told() {
         String::from_utf8_lossy(&run(&first).stderr).contains("compacted")
     });
     assert!(forgotten);
+}
+
+/// Permission bits do not bind root. Then a copy of the program runs as nobody, whom they bind.
+#[cfg(unix)]
+fn bound_by_permissions(args: &[&str], folder: &Path) -> Output {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+    const NOBODY: u32 = 65_534;
+    let allow = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    if std::fs::metadata(folder).expect("it is there").uid() != 0 {
+        return run(args);
+    }
+    let copy = folder.join("quorate");
+    std::fs::copy(PROGRAM, &copy).expect("room for a copy");
+    allow(folder, 0o755);
+    allow(&copy, 0o755);
+    let mut command = Command::new(copy);
+    command.args(args).env_clear().stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    command.output().expect("the copy starts")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_data_directory_that_may_only_be_read_is_refused_and_left_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = directory();
+    let data = directory.path().join("data");
+    drop(Node::alone(&data));
+    let names = || {
+        let entries = std::fs::read_dir(&data).expect("a directory");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        names.sort();
+        names.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("readable")))
+    };
+    for (path, _) in names() {
+        let mode = std::fs::Permissions::from_mode(0o444);
+        std::fs::set_permissions(path, mode).expect("it is ours");
+    }
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o555)).expect("it is ours");
+    let before: Vec<_> = names().collect();
+    let place = data.to_str().expect("a printable path");
+    let args = ["serve", "--listen-client", "127.0.0.1:0", "--data-dir", place];
+    let output = bound_by_permissions(&args, directory.path());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{err}");
+    assert!(err.contains(place) && err.to_lowercase().contains("permission denied"), "{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    assert_eq!(before, names().collect::<Vec<_>>(), "nothing was changed");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
 #[test]

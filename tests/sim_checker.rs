@@ -24,6 +24,7 @@ fn synced(checker: &mut Checker, node: NodeId, index: u64) {
 
 fn lead(checker: &mut Checker, node: NodeId, term: u64) {
     let (role, term) = (Role::Leader, Term(term));
+    checker.event(node, Event::Promised { term, vote: Some(node) });
     checker.event(node, Event::Entered { role, term, leader: Some(node) });
 }
 
@@ -163,11 +164,13 @@ fn a_vote_that_changes_is_found_also_across_a_restart() {
     checker.event(N2, Event::Promised { term: Term(2), vote: Some(N3) });
     assert_eq!(broken(&checker), Some("I6"));
     let mut checker = cluster();
+    checker.event(N3, Event::Promised { term: Term(2), vote: Some(N1) });
     checker.said(N3, Promise::Vote(Term(2), N1));
     checker.crashed(N3);
     start(&mut checker, N3, 2, 0);
     assert_eq!(broken(&checker), Some("I6"), "the vote was spoken, but not durable");
     let mut checker = cluster();
+    checker.event(N3, Event::Promised { term: Term(2), vote: None });
     checker.said(N3, Promise::Term(Term(2)));
     checker.crashed(N3);
     start(&mut checker, N3, 1, 0);
@@ -213,4 +216,19 @@ fn a_restored_state_is_compared_with_what_others_had() {
         checker.restored(N3, digest);
         assert_eq!(broken(&checker), expected);
     }
+}
+
+#[test]
+fn to_act_or_speak_in_a_term_that_was_not_promised_is_found() {
+    let mut checker = cluster();
+    let (role, leader) = (Role::Follower, None);
+    checker.event(N3, Event::Entered { role, term: Term(0), leader });
+    assert_eq!(broken(&checker), None);
+    checker.event(N3, Event::Entered { role, term: Term(1), leader });
+    assert_eq!(broken(&checker), Some("I6"));
+    let mut checker = cluster();
+    checker.said(N1, Promise::Term(Term(1)));
+    assert_eq!(broken(&checker), None);
+    checker.said(N1, Promise::Term(Term(2)));
+    assert_eq!(broken(&checker), Some("I6"));
 }

@@ -2,12 +2,20 @@
 //! same short story of a cluster is told again and again, and each time one node dies a little
 //! later: at every poll of its tasks, and at every operation of its disk, also of the start after.
 //! Each time the cluster heals, the invariants hold and the clients have lost nothing.
+//!
+//! Roles are scopes that may be dropped wherever they wait. Every scenario of `tests/scenarios` is
+//! told again for every node and each poll of its role, with the role dropped right there; and in
+//! the story a role is ended at each poll as the protocol ends one, by the news of a higher term
+//! and by a shutdown.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use quorate::id::NodeId;
 use quorate::sim::cluster::{Cluster, Death};
 use quorate::sim::machine::Ledger;
+use quorate::sim::script::{LINE, explore};
 use quorate::sim::storm::{self, Options};
 use quorate::sim::trace::Detail;
 
@@ -51,8 +59,9 @@ fn leader_and_follower() -> [NodeId; 2] {
     [leader, NodeId(leader.0 % 3 + 1)]
 }
 
-#[test]
-fn a_power_cut_at_any_poll_loses_nothing() {
+/// Tells the story for each of the first polls of the leader, and of another node, and interferes
+/// right after that poll: with the node, and the number of the poll.
+fn at_every_poll(name: &str, interfere: impl Fn(&mut Cluster<Ledger>, NodeId, u64)) {
     for node in leader_and_follower() {
         let mut polls = 0;
         tell("nobody dies", 0, |cluster| {
@@ -61,15 +70,40 @@ fn a_power_cut_at_any_poll_loses_nothing() {
         });
         assert!(polls > 200, "{polls} polls are no story");
         for moment in 1..=polls.min(600) {
-            tell("power cut at poll", moment, |cluster| {
+            tell(name, moment, |cluster| {
                 let until = cluster.world().now() + Duration::from_secs(1);
                 cluster.world().run_until(until, || cluster.polls(node) >= moment);
-                let death = if moment % 4 == 0 { Death::Kill } else { Death::PowerCut };
-                cluster.crash(node, death);
+                interfere(cluster, node, moment);
                 wait(cluster, 20);
             });
         }
     }
+}
+
+#[test]
+fn a_power_cut_at_any_poll_loses_nothing() {
+    at_every_poll("power cut at poll", |cluster, node, moment| {
+        let death = if moment % 4 == 0 { Death::Kill } else { Death::PowerCut };
+        cluster.crash(node, death);
+    });
+}
+
+#[test]
+fn the_news_of_a_higher_term_at_any_poll_loses_nothing() {
+    at_every_poll("overtaken at poll", |cluster, node, _| {
+        let term = cluster.node(node).expect("it is up").term();
+        cluster.overtake(node, NodeId(node.0 % 3 + 1));
+        wait(cluster, 1);
+        assert!(cluster.node(node).expect("it is up").term() > term, "its role has ended");
+    });
+}
+
+#[test]
+fn a_shutdown_at_any_poll_loses_nothing() {
+    at_every_poll("shut down at poll", |cluster, node, _| {
+        let ended = cluster.shutdown(node, Duration::from_secs(6)).expect("it ends in time");
+        assert!(ended.is_ok());
+    });
 }
 
 #[test]
@@ -107,4 +141,57 @@ fn a_power_cut_at_any_operation_of_a_start_loses_nothing() {
             wait(cluster, 20);
         });
     }
+}
+
+/// The commands of every scenario, by name.
+fn scenarios() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut scenarios: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder of scenarios")
+        .map(|entry| entry.expect("a readable folder").path())
+        .map(|file| {
+            let text = fs::read_to_string(&file).expect("a readable scenario");
+            let commands = text.split(LINE).next().unwrap_or("").to_string();
+            (file.file_name().expect("a file").to_string_lossy().into_owned(), commands)
+        })
+        .collect();
+    scenarios.sort();
+    scenarios
+}
+
+/// Drops the role of each node of a scenario at every poll; returns how many cuts were made.
+fn sever_everywhere(name: &str, commands: &str) -> u64 {
+    let cut = |node, poll| match explore(commands, node, poll) {
+        Ok(explored) => explored,
+        Err(what) => panic!("{name}: the role of {node:?} dropped at poll {poll}: {what}"),
+    };
+    let mut cuts = 0;
+    for node in cut(NodeId(1), 0).members {
+        let polls = cut(node, 0).polls;
+        for poll in 1..=polls {
+            let explored = cut(node, poll);
+            assert!(explored.severed, "{name}: {node:?} has no poll {poll} of {polls}");
+            cuts += 1;
+        }
+    }
+    cuts
+}
+
+/// Every second scenario, beginning with that one: two tests, so that two cores have work.
+fn sever_in_every_second(from: usize) {
+    let mut cuts = 0;
+    for (name, commands) in scenarios().iter().skip(from).step_by(2) {
+        cuts += sever_everywhere(name, commands);
+    }
+    assert!(cuts > 3_000, "{cuts} cuts are few");
+}
+
+#[test]
+fn a_role_dropped_at_any_poll_of_the_odd_scenarios_breaks_nothing() {
+    sever_in_every_second(0);
+}
+
+#[test]
+fn a_role_dropped_at_any_poll_of_the_even_scenarios_breaks_nothing() {
+    sever_in_every_second(1);
 }

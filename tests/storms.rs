@@ -38,6 +38,7 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.sights.truncations) > 0);
     assert!(sum(reports, |r| r.sights.snapshots) > storms);
     assert!(sum(reports, |r| r.sights.installs) > 0);
+    assert!(sum(reports, |r| u64::from(r.rot_refused)) > 0);
     for fault in Fault::ALL {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }
@@ -72,7 +73,9 @@ fn each_kind_of_trouble_alone_is_survived() {
             ..Options::default()
         };
         let reports = storms(seed..seed + 4, &options);
-        assert!(reports.iter().all(|report| report.faults[&fault] > 50));
+        // One churn ends several reigns, and takes its time.
+        let least = if fault == Fault::Churn { 8 } else { 50 };
+        assert!(reports.iter().all(|report| report.faults[&fault] > least), "{fault:?}");
     }
 }
 

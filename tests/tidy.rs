@@ -69,10 +69,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("log", &["env", "scope", "error"]),
     ("raft", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("helix", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
+    ("node", &["raft", "helix", "machine", "error", "id"]),
     ("tcp", &["env", "scope", "id", "error"]),
     ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
-    ("api", &["kv", "raft", "machine", "env", "scope", "error", "id", "config", "tcp"]),
-    ("sim", &["kv", "raft", "machine", "log", "env", "scope", "quorum", "error", "id", "config"]),
+    ("api", &["kv", "node", "machine", "env", "scope", "error", "id", "config", "tcp"]),
+    (
+        "sim",
+        &[
+            "kv", "node", "raft", "helix", "machine", "log", "env", "scope", "quorum", "error",
+            "id", "config",
+        ],
+    ),
     ("manual", &[]),
 ];
 

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
 use crate::api::body::{Answer, collect};
@@ -24,19 +24,43 @@ pub(crate) type Reply = Result<Vec<u8>, Failure>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Room for headers that a connection keeps from one message to the next; a map of more is dropped.
+const HEADERS_KEPT: usize = 32;
+
 /// Answers one request; what goes wrong is an answer, too.
+///
+/// The answer takes over the emptied map of the request's headers, and hyper uses it again for the
+/// next request.
 pub(crate) async fn answer(
     shared: Rc<Shared>,
     phase: Rc<Cell<Phase>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
+    let mut headers = std::mem::take(request.headers_mut());
+    headers.clear();
+    if headers.capacity() > HEADERS_KEPT {
+        headers = HeaderMap::new();
+    }
+    let mut response = respond(shared, phase, request).await;
+    if !response.headers().contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, JSON);
+        *response.headers_mut() = headers;
+    }
+    Ok(response)
+}
+
+async fn respond(
+    shared: Rc<Shared>,
+    phase: Rc<Cell<Phase>>,
+    request: Request<Incoming>,
+) -> Response<Answer> {
     let endpoint = Endpoint::of(request.uri().path());
     if !endpoint.allows(request.method()) {
         let failure = Failure::new(code::UNIMPLEMENTED, "Method Not Allowed")
             .with_status(StatusCode::METHOD_NOT_ALLOWED);
-        return Ok(whole(&shared, &phase, endpoint, Err(failure)));
+        return whole(&shared, &phase, endpoint, Err(failure));
     }
-    let response = match endpoint {
+    match endpoint {
         Endpoint::Watch => watch::open(shared, phase, request.into_body()).await,
         Endpoint::LeaseKeepAlive => keepalive::open(shared, phase, request.into_body()).await,
         Endpoint::Metrics | Endpoint::Health | Endpoint::Readyz | Endpoint::Livez => {
@@ -46,8 +70,7 @@ pub(crate) async fn answer(
             let reply = unary(&shared, &phase, endpoint, request.into_body()).await;
             whole(&shared, &phase, endpoint, reply)
         }
-    };
-    Ok(response)
+    }
 }
 
 /// A call with one request and one answer.
@@ -59,7 +82,6 @@ async fn unary(
 ) -> Reply {
     let body = collect(body, shared.limits.body_bytes_max, &shared.memory).await?;
     phase.set(Phase::Serving);
-    let body = &body.bytes[..];
     match endpoint {
         Endpoint::Put => calls::put(shared, body).await,
         Endpoint::Range => calls::range(shared, body).await,
@@ -94,7 +116,7 @@ pub(crate) fn whole(
         let loan = shared.memory.lend(bytes.len())?;
         Ok(Answer::whole(bytes, loan))
     });
-    let mut response = match lent {
+    match lent {
         Ok(answer) => {
             shared.metrics.answered(endpoint, 0);
             Response::new(answer)
@@ -105,15 +127,11 @@ pub(crate) fn whole(
             *response.status_mut() = failure.status;
             response
         }
-    };
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
+    }
 }
 
 /// An answer without an end.
 pub(crate) fn streaming(phase: &Cell<Phase>, answer: Answer) -> Response<Answer> {
     phase.set(Phase::Streaming);
-    let mut response = Response::new(answer);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
+    Response::new(answer)
 }

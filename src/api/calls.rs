@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use crate::api::answer::Reply;
+use crate::api::body::Collected;
 use crate::api::decode;
 use crate::api::encode::{self, Object};
 use crate::api::fail::{Failure, code};
@@ -16,7 +17,7 @@ use crate::kv::types::{Command, LeaseStatus, RangeRequest, Response, TxnRequest}
 /// Bytes that nearly every answer fits in.
 const ANSWER_BYTES: usize = 192;
 
-/// Proposes a command; the term is the one that decided it.
+/// Proposes a command; the term is the epoch that decided it.
 pub(crate) async fn propose(
     shared: &Shared,
     command: &Command,
@@ -24,7 +25,7 @@ pub(crate) async fn propose(
     let began = shared.clock.now();
     let applied = shared.node.propose(command.encode().into()).await?;
     shared.metrics.propose.observe(shared.clock.now().since(began));
-    Ok((applied.response?, applied.term.0))
+    Ok((applied.response?, applied.epoch))
 }
 
 /// Looks at the state linearizably.
@@ -52,7 +53,7 @@ fn mismatch(response: &Response) -> Failure {
 }
 
 /// `/v3/kv/put`.
-pub(crate) async fn put(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn put(shared: &Rc<Shared>, body: Collected) -> Reply {
     let command = Command::Put(decode::request::<decode::Put>(body)?.into());
     match propose(shared, &command).await? {
         (Response::Put(put), term) => Ok(answer(shared, put.revision, term, |object| {
@@ -63,7 +64,7 @@ pub(crate) async fn put(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/kv/range`.
-pub(crate) async fn range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn range(shared: &Rc<Shared>, body: Collected) -> Reply {
     let request: decode::Range = decode::request(body)?;
     let serializable = request.serializable;
     let request = RangeRequest::from(request);
@@ -74,7 +75,7 @@ pub(crate) async fn range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/kv/deleterange`.
-pub(crate) async fn delete_range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn delete_range(shared: &Rc<Shared>, body: Collected) -> Reply {
     let command = Command::DeleteRange(decode::request::<decode::DeleteRange>(body)?.into());
     match propose(shared, &command).await? {
         (Response::DeleteRange(deleted), term) => {
@@ -87,7 +88,7 @@ pub(crate) async fn delete_range(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/kv/txn`. One that only reads is a read: it leaves no trace in the log.
-pub(crate) async fn txn(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn txn(shared: &Rc<Shared>, body: Collected) -> Reply {
     let request: TxnRequest = decode::request::<decode::Txn>(body)?.try_into()?;
     if request.is_read_only()
         && let Some(txn) = read(shared, |store| store.txn(&request)).await??
@@ -104,7 +105,7 @@ pub(crate) async fn txn(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/kv/compaction`.
-pub(crate) async fn compaction(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn compaction(shared: &Rc<Shared>, body: Collected) -> Reply {
     let decode::Compaction { revision } = decode::request(body)?;
     match propose(shared, &Command::Compact { revision }).await? {
         (Response::Compact { revision }, term) => Ok(answer(shared, revision, term, |_| ())),
@@ -113,7 +114,7 @@ pub(crate) async fn compaction(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/lease/grant`.
-pub(crate) async fn lease_grant(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn lease_grant(shared: &Rc<Shared>, body: Collected) -> Reply {
     let decode::Lease { id, ttl: ttl_s, .. } = decode::request(body)?;
     match propose(shared, &Command::LeaseGrant { id, ttl_s }).await? {
         (Response::LeaseGrant { revision, id, ttl_s }, term) => {
@@ -127,7 +128,7 @@ pub(crate) async fn lease_grant(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 }
 
 /// `/v3/lease/revoke`.
-pub(crate) async fn lease_revoke(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn lease_revoke(shared: &Rc<Shared>, body: Collected) -> Reply {
     let decode::Lease { id, .. } = decode::request(body)?;
     match propose(shared, &Command::LeaseRevoke { id }).await? {
         (Response::LeaseRevoke { revision }, term) => Ok(answer(shared, revision, term, |_| ())),
@@ -137,7 +138,7 @@ pub(crate) async fn lease_revoke(shared: &Rc<Shared>, body: &[u8]) -> Reply {
 
 /// `/v3/lease/timetolive`. The time left is the last one agreed on, or what this node counted if
 /// it leads.
-pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: &[u8]) -> Reply {
+pub(crate) async fn lease_time_to_live(shared: &Rc<Shared>, body: Collected) -> Reply {
     let decode::Lease { id, keys, .. } = decode::request(body)?;
     let look = |store: &Store| (store.revision(), store.lease(id, keys));
     let (revision, mut lease) = read(shared, look).await?;
@@ -199,12 +200,12 @@ pub(crate) fn member_list(shared: &Shared) -> Vec<u8> {
 pub(crate) fn maintenance_status(shared: &Shared) -> Vec<u8> {
     let status = shared.node.status();
     let (revision, bytes) = shared.node.read_stale(|store| (store.revision(), store.data_bytes()));
-    answer(shared, revision, status.term.0, |object| {
+    answer(shared, revision, status.epoch, |object| {
         object.text("version", super::ETCD_VERSION);
         object.uint("dbSize", bytes);
         object.uint("leader", status.leader.map_or(0, |id| id.0));
         object.uint("raftIndex", status.commit_index.0);
-        object.uint("raftTerm", status.term.0);
+        object.uint("raftTerm", status.epoch);
         object.uint("raftAppliedIndex", status.applied_index.0);
         object.uint("dbSizeInUse", bytes);
     })

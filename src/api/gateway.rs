@@ -13,11 +13,10 @@ use std::rc::Rc;
 use event_listener::Event;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use smol_hyper::rt::FuturesIo;
 
 use crate::api::answer::answer;
 use crate::api::body::Memory;
-use crate::api::conn::{Phase, Socket};
+use crate::api::conn::{Landing, Phase, Socket, attend};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
 use crate::api::leases::Keeper;
@@ -28,7 +27,7 @@ use crate::env::spawn::Task;
 use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
 use crate::kv::Store;
-use crate::raft::Node;
+use crate::node::Node;
 use crate::scope::bell::Bell;
 use crate::scope::first::{First, first};
 
@@ -52,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) limits: ApiLimits,
     pub(crate) clock: Clock,
     pub(crate) memory: Rc<Memory>,
+    landing: Landing,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
     pub(crate) leases: Keeper,
@@ -61,9 +61,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The term that this node is in.
+    /// The epoch that this node is in: what etcd calls the term.
     pub(crate) fn term(&self) -> u64 {
-        self.node.term().0
+        self.node.epoch()
     }
 
     /// Opens an answer with its header.
@@ -108,11 +108,12 @@ impl Gateway {
     /// A gateway to `node`. `members` is what `member/list` tells.
     #[must_use]
     pub fn new(
-        node: Node<Store>,
+        node: impl Into<Node<Store>>,
         members: Vec<MemberInfo>,
         clock: Clock,
         mut limits: ApiLimits,
     ) -> Self {
+        let node = node.into();
         let files = process::open_files_max().saturating_sub(FILES_RESERVED);
         limits.connections_max = limits.connections_max.min(files.max(1));
         let status = node.status();
@@ -128,6 +129,7 @@ impl Gateway {
             started: clock.now(),
             clock,
             memory: Memory::new(limits.memory_bytes_max),
+            landing: Rc::new(RefCell::new(vec![0; HEAD_BYTES_MAX].into())),
             metrics: Metrics::default(),
             closing: Closing::default(),
             identity,
@@ -184,6 +186,9 @@ impl Crowd {
         // not read.
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_BYTES_MAX).header_read_timeout(None).auto_date_header(false);
+        // `attend` notices a client that is gone. For hyper to do so it would have to read ahead
+        // while the present request still fills its buffer, and so into another one each time.
+        http.half_close(true);
         Self { shared, spawner, http, tasks: RefCell::default(), gone: Rc::default() }
     }
 
@@ -278,24 +283,26 @@ impl Drop for Leaving {
 
 /// The life of one connection.
 async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream) {
-    let phase = Rc::new(Cell::new(Phase::Idle));
+    let (stream, phase) = (Rc::new(stream), Rc::new(Cell::new(Phase::Idle)));
     let socket = Socket::new(
-        stream,
+        stream.clone(),
         phase.clone(),
+        shared.landing.clone(),
         shared.clock.clone(),
-        shared.limits.receive_timeout,
         shared.limits.send_timeout,
     );
     let service = service_fn(|request| answer(shared.clone(), phase.clone(), request));
-    let mut served = pin!(http.serve_connection(FuturesIo::new(socket), service));
-    let ended = match first(served.as_mut(), shared.closing.heard()).await {
+    let mut served = pin!(http.serve_connection(socket, service));
+    let (clock, timeout) = (&shared.clock, shared.limits.receive_timeout);
+    let serving = attend(served.as_mut(), &stream, &phase, clock, timeout);
+    let ended = match first(serving, shared.closing.heard()).await {
         First::A(ended) => ended,
         First::B(()) => {
             served.as_mut().graceful_shutdown();
-            served.await
+            Some(served.await)
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -9,9 +9,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::env::{Clock, Time};
-use crate::id::Term;
 use crate::kv::{Countdown, KeepAlive, Store};
-use crate::raft::{Node, Role};
+use crate::node::Node;
 use crate::scope::bell::Bell;
 use crate::scope::first::first;
 
@@ -29,9 +28,9 @@ pub(crate) struct Keeper {
     counting: RefCell<Option<Counting>>,
 }
 
-/// The countdown of one leadership.
+/// The countdown of one epoch.
 struct Counting {
-    term: Term,
+    epoch: u64,
     countdown: Countdown,
 }
 
@@ -42,12 +41,6 @@ impl Keeper {
         Self { changed: store.leases_bell(), node, store, clock, counting: RefCell::new(None) }
     }
 
-    /// The term that this node leads, if it leads.
-    fn leading(&self) -> Option<Term> {
-        let status = self.node.status();
-        (status.role == Role::Leader).then_some(status.term)
-    }
-
     fn now_ns(&self) -> u64 {
         self.clock.now().0
     }
@@ -55,10 +48,11 @@ impl Keeper {
     /// Does the duty, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            if let Some(term) = self.leading() {
-                self.lead(term).await;
+            match self.node.leading() {
+                Some(epoch) => self.lead(epoch).await,
+                None if self.store.lease_count() > 0 => self.node.want_leader(),
+                None => {}
             }
-            self.counting.take();
             self.pause(Time::NEVER).await;
         }
     }
@@ -73,16 +67,20 @@ impl Keeper {
         first(self.changed.heard(), self.clock.sleep_until(at)).await;
     }
 
-    /// Counts while this node leads in `term`.
-    async fn lead(&self, term: Term) {
-        // An answered read means that the first entry of this term is applied: no earlier leader's
+    /// Counts while this node leads in `epoch`.
+    async fn lead(&self, epoch: u64) {
+        // An answered read means that the first entry of this epoch is applied: no earlier leader's
         // expiry can follow.
-        if self.node.read(|_| ()).await.is_err() || self.leading() != Some(term) {
+        if self.node.read(|_| ()).await.is_err() || self.node.leading() != Some(epoch) {
             return;
         }
-        let countdown = Countdown::new(&self.store, term.0, self.now_ns());
-        self.counting.replace(Some(Counting { term, countdown }));
-        while self.leading() == Some(term) {
+        // Who leads the same epoch again goes on counting: what it has proposed may still come.
+        let known = self.counting.borrow().as_ref().is_some_and(|known| known.epoch == epoch);
+        if !known {
+            let countdown = Countdown::new(&self.store, epoch, self.now_ns());
+            self.counting.replace(Some(Counting { epoch, countdown }));
+        }
+        while self.node.leading() == Some(epoch) {
             let (commands, wake) = self.due();
             let idle = commands.is_empty();
             for command in commands {
@@ -108,9 +106,9 @@ impl Keeper {
 
     /// Does `work` with the countdown, if there is one of the present leadership.
     fn with_countdown<T>(&self, work: impl FnOnce(&mut Countdown) -> T) -> Option<T> {
-        let leading = self.leading()?;
+        let leading = self.node.leading()?;
         let mut counting = self.counting.borrow_mut();
-        let current = counting.as_mut().filter(|counting| counting.term == leading)?;
+        let current = counting.as_mut().filter(|counting| counting.epoch == leading)?;
         Some(work(&mut current.countdown))
     }
 
@@ -118,7 +116,7 @@ impl Keeper {
     /// was confirmed to lead after the request had come in. `None` if an entry is needed,
     /// or the lease is gone.
     pub(crate) async fn keep_alive(&self, id: i64) -> Option<i64> {
-        let term = self.leading()?;
+        let epoch = self.node.leading()?;
         let now_ns = self.now_ns();
         let kept =
             self.with_countdown(|countdown| countdown.keep_alive(&self.store, id, now_ns))?;
@@ -126,7 +124,7 @@ impl Keeper {
             return None;
         };
         let confirmed = self.node.read(|_| ()).await.is_ok();
-        (confirmed && self.leading() == Some(term)).then_some(ttl_s)
+        (confirmed && self.node.leading() == Some(epoch)).then_some(ttl_s)
     }
 
     /// Whole seconds that a lease has left, if this node counts it down.

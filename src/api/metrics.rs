@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
 use crate::env::process::resident_bytes;
-use crate::raft::{Role, Status};
+use crate::node::{Engine, Role, Status};
 
 /// gRPC codes are 0 to 16.
 const CODES: usize = 17;
@@ -130,17 +130,30 @@ fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, 
         ("resident_bytes", "Memory of this process", resident_bytes()),
         ("is_leader", "1 if this node leads", u64::from(status.role == Role::Leader)),
         ("has_leader", "1 if this node knows a leader", u64::from(status.leader.is_some())),
-        ("term", "The term", status.term.0),
+        ("term", "The term, or the epoch of another engine", status.epoch),
         ("last_index", "The last entry of the log", status.last_index.0),
         ("commit_index", "The last decided entry", status.commit_index.0),
         ("applied_index", "The last applied entry", status.applied_index.0),
-        ("snapshot_index", "The last entry in the snapshot", status.snapshot_index.0),
         ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
         ("sync_median_us", "Median of the last syncs", status.sync_us),
         ("loop_lag_us", "How late the loop came to a timer lately", status.loop_lag_us),
         ("waiting", "Requests that wait for a decision", status.waiting as u64),
         ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
     ];
+    match &status.engine {
+        Engine::Raft { snapshot_index, .. } => {
+            gauges.push(("snapshot_index", "The last entry in the snapshot", snapshot_index.0));
+        }
+        Engine::Helix { height, view, evidence, trouble, signed, verified, .. } => {
+            let pieces = evidence.iter().map(|(_, pieces)| pieces).sum();
+            gauges.push(("height", "The height that is being decided", height.0));
+            gauges.push(("view", "The view that it is in", view.0));
+            gauges.push(("evidence", "Pieces of evidence against members", pieces));
+            gauges.push(("in_trouble", "1 if it cannot go on", u64::from(trouble.is_some())));
+            gauges.push(("signed", "Signatures made", *signed));
+            gauges.push(("verified", "Signatures checked", *verified));
+        }
+    }
     shared.node.read_stale(|store| {
         gauges.push(("revision", "The store's revision", store.revision().unsigned_abs()));
         gauges.push(("keys", "Keys in the store", store.key_count()));

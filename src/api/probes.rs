@@ -15,7 +15,7 @@ use crate::api::gateway::Shared;
 use crate::api::route::Endpoint;
 use crate::env::process::{resident_bytes, thread_names};
 use crate::error::Refused;
-use crate::raft::Role;
+use crate::node::{Engine, Role};
 use crate::scope::first::{First, first};
 
 /// `/version`: etcd's fields, because clients choose their dialect by them, and our own.
@@ -87,14 +87,13 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("uptime_ms", millis(shared));
     object.number("node", status.node.0);
     object.text("cluster", &status.cluster.to_string());
+    object.text("engine", status.engine.name());
     push_text(object.field("role"), role_name(status.role));
-    object.number("term", status.term.0);
+    object.number("term", status.epoch);
     object.number("leader", status.leader.map_or(0, |id| id.0));
     object.number("last_index", status.last_index.0);
     object.number("commit_index", status.commit_index.0);
     object.number("applied_index", status.applied_index.0);
-    object.number("snapshot_index", status.snapshot_index.0);
-    object.number("first_index", status.first_index.0);
     object.number("journal_bytes", status.journal_bytes);
     object.number("sync_us", status.sync_us);
     object.number("loop_lag_us", status.loop_lag_us);
@@ -110,16 +109,7 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
         fields.list("client_urls", &member.client_urls, |out, url| push_text(out, url));
         fields.end();
     });
-    object.list("peers", &status.peers, |out, peer| {
-        let mut fields = Object::new(out);
-        fields.number("node", peer.node.0);
-        fields.number("match_index", peer.match_index.0);
-        fields.number("next_index", peer.next_index.0);
-        if let Some(heard_ms) = peer.heard_ms {
-            fields.number("heard_ms", heard_ms);
-        }
-        fields.end();
-    });
+    engine_fields(&status.engine, &mut object);
     store_fields(shared, &mut object);
     object.number("connections", shared.metrics.connections.get());
     object.number("watches", shared.metrics.watches.get());
@@ -127,6 +117,48 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.list("threads", &thread_names(), |out, name| push_text(out, name));
     object.end();
     out
+}
+
+/// What only one engine can say.
+fn engine_fields(engine: &Engine, object: &mut Object<'_>) {
+    match engine {
+        Engine::Raft { snapshot_index, first_index, peers } => {
+            object.number("snapshot_index", snapshot_index.0);
+            object.number("first_index", first_index.0);
+            object.list("peers", peers, |out, peer| {
+                let mut fields = Object::new(out);
+                fields.number("node", peer.node.0);
+                fields.number("match_index", peer.match_index.0);
+                fields.number("next_index", peer.next_index.0);
+                if let Some(heard_ms) = peer.heard_ms {
+                    fields.number("heard_ms", heard_ms);
+                }
+                fields.end();
+            });
+        }
+        Engine::Helix { height, view, evidence, trouble, signed, verified, peers } => {
+            object.number("height", height.0);
+            object.number("view", view.0);
+            if let Some(trouble) = trouble {
+                object.text("trouble", trouble);
+            }
+            object.number("signed", *signed);
+            object.number("verified", *verified);
+            object.list("evidence", evidence, |out, (node, pieces)| {
+                let mut fields = Object::new(out);
+                fields.number("node", node.0);
+                fields.number("pieces", *pieces);
+                fields.end();
+            });
+            object.list("peers", peers, |out, (node, height, heard_ms)| {
+                let mut fields = Object::new(out);
+                fields.number("node", node.0);
+                fields.number("height", height.0);
+                fields.number("heard_ms", *heard_ms);
+                fields.end();
+            });
+        }
+    }
 }
 
 fn store_fields(shared: &Shared, object: &mut Object<'_>) {

@@ -111,7 +111,7 @@ impl fmt::Debug for Seed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Block, Hash};
+    use super::{Block, Hash, Seed};
     use crate::id::{ClusterId, Height, NodeId};
     use bytes::Bytes;
 
@@ -140,5 +140,33 @@ mod tests {
         hashes.sort_unstable();
         hashes.dedup();
         assert_eq!(hashes.len(), 7);
+    }
+
+    #[test]
+    fn a_seed_follows_from_instance_height_and_signature_alone() {
+        let (instance, height) = (ClusterId(1), Height(2));
+        let seeds = [
+            Seed::of(instance, height, b""),
+            Seed::of(ClusterId(2), height, b""),
+            Seed::of(instance, Height(3), b""),
+            Seed::of(instance, height, b"signature"),
+        ];
+        let mut distinct = seeds.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), seeds.len());
+        assert_eq!(seeds[0], Seed::of(instance, height, b""));
+    }
+
+    /// Never change these: nodes of two versions would not understand each other.
+    #[test]
+    fn hashes_are_the_same_on_every_machine() {
+        let hex = |bytes: [u8; 32]| {
+            bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        };
+        let expected = "3abe495bf953bf66702a419bee028fa50ef23c0fb5a9df3b75e8e86ed78da1df";
+        assert_eq!(hex(block().hash(ClusterId(1)).0), expected);
+        let seed = "31271d6cea55422829539b7566ffde19f3a8ba6e5959555da7eeceaedb4c6dbb";
+        assert_eq!(hex(Seed::of(ClusterId(1), Height(2), b"s").0), seed);
     }
 }

@@ -386,3 +386,6 @@ pub fn block_proof(
     let commits = committee.just_quorum(0, commits.iter().copied()).unwrap_or(commits);
     BlockProof { height, view, hash, commits, seed }
 }
+
+#[cfg(test)]
+mod tests;

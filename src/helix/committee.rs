@@ -223,3 +223,6 @@ fn shuffle(members: &mut [Member], seed: Seed) {
         members.swap(last, place);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::env::Time;
-use crate::error::Fatal;
 use crate::helix::core::Core;
 use crate::helix::message::{Envelope, Kind, Message};
 use crate::id::{Height, NodeId};
@@ -37,16 +36,13 @@ pub(crate) struct Door {
 
 impl Core {
     /// The next word about `present`, the height after the tip.
-    ///
-    /// # Errors
-    /// [`Fatal`] if blocks that a peer asked for cannot be read.
-    pub(crate) fn next_letter(&self, present: Height) -> Result<Option<Letter>, Fatal> {
+    pub(crate) fn next_letter(&self, present: Height) -> Option<Letter> {
         self.take_synced();
         if let Some(message) = self.take_own() {
-            return Ok(Some(Letter { from: self.me(), message, checked: true }));
+            return Some(Letter { from: self.me(), message, checked: true });
         }
         if let Some(letter) = self.take_kept(present) {
-            return Ok(Some(letter));
+            return Some(letter);
         }
         while let Some((from, frame)) = self.env.net.receive() {
             let message = match Envelope::decode(&frame, self.config.instance) {
@@ -59,11 +55,11 @@ impl Core {
             };
             self.sync.heard(from, self.now());
             let Some(height) = message.height() else {
-                self.answer(from, message)?;
+                self.answer(from, message);
                 continue;
             };
             if height == present {
-                return Ok(Some(Letter { from, message, checked: false }));
+                return Some(Letter { from, message, checked: false });
             }
             if height < present {
                 self.help(from);
@@ -71,7 +67,7 @@ impl Core {
                 self.keep(from, height, present, message);
             }
         }
-        Ok(None)
+        None
     }
 
     pub(crate) fn drop_malformed(&self) {
@@ -118,7 +114,7 @@ impl Core {
         self.door.later.borrow().len()
     }
 
-    fn answer(&self, from: NodeId, message: Message) -> Result<(), Fatal> {
+    fn answer(&self, from: NodeId, message: Message) {
         match message {
             Message::Tip(height) => {
                 if height < self.tip().height {
@@ -126,22 +122,11 @@ impl Core {
                 }
                 self.sync.claims(self, from, height);
             }
-            Message::FetchBlocks(height) => {
-                let bytes_max = self.config.limits.fetch_bytes_max;
-                let blocks = self.archive().read(&self.journal, height, bytes_max)?;
-                let own = |(block, proof): &(std::rc::Rc<_>, std::rc::Rc<_>)| {
-                    (crate::helix::Block::clone(block), crate::helix::BlockProof::clone(proof))
-                };
-                let blocks: Vec<_> = blocks.iter().map(own).collect();
-                if !blocks.is_empty() {
-                    self.tell(from, &Message::Blocks(blocks));
-                }
-            }
+            Message::FetchBlocks(height) => self.sync.is_asked(self, from, height),
             Message::Blocks(blocks) => self.sync.take_in(self, from, blocks),
             Message::Note(note) => self.chain.heard(from, note),
             _ => {}
         }
-        Ok(())
     }
 
     /// Tells a peer that seems behind how far we are, but not all the time.

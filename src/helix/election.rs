@@ -110,10 +110,11 @@ impl Term<'_> {
             return None;
         }
         let mut changes = self.changes.borrow_mut();
-        if let Some((before, _)) = changes.0.get(&from)
-            && (before.view > change.view
-                || before.prepared == change.prepared && before.view == change.view)
-        {
+        let known = changes.0.get(&from).is_some_and(|(before, _)| {
+            let same = before.view == change.view && before.prepared == change.prepared;
+            same || before.view > change.view
+        });
+        if known {
             return None;
         }
         let leads = self.committee.leader(change.view) == core.me();
@@ -121,8 +122,8 @@ impl Term<'_> {
             let hash = block.hash(core.config.instance);
             change.prepared.as_ref().is_some_and(|proof| proof.hash == hash)
         });
-        let known = |proof: &crate::helix::PreparedProof| core.promise().block(proof.hash);
-        let block = block.or_else(|| change.prepared.as_ref().and_then(known));
+        let held = |proof: &crate::helix::PreparedProof| core.promise().block(proof.hash);
+        let block = block.or_else(|| change.prepared.as_ref().and_then(held));
         if leads && change.prepared.is_some() && block.is_none() {
             // Without the block its proof would only be in the way.
             core.drop_malformed();
@@ -149,7 +150,11 @@ impl Term<'_> {
     pub(crate) fn hear_new_view(&self, from: NodeId, new_view: NewView) -> Option<Ticket> {
         let core = self.core;
         let view = new_view.view;
-        if from == core.me() || view < self.view.get() || self.settled.get() >= Some(view) {
+        if from == core.me() || view < self.view.get() {
+            return None;
+        }
+        if self.settled.get() >= Some(view) {
+            self.suspect(from, &new_view);
             return None;
         }
         match core.notary.is_new_view(&self.committee, from, &new_view) {
@@ -164,6 +169,26 @@ impl Term<'_> {
         }
         core.drop_malformed();
         None
+    }
+
+    /// Whether the view has begun, or a quorum has come as far: only then is it timed.
+    pub(crate) fn may_begin(&self, view: View) -> bool {
+        let begun = self.settled.get() == Some(view);
+        begun || rules::timed(&self.committee, &self.changes.borrow().views(), view)
+    }
+
+    /// A second NEW_VIEW of a view that has begun: of another block, it is evidence.
+    fn suspect(&self, from: NodeId, new_view: &NewView) {
+        let core = self.core;
+        let &NewView { height, view, proposal: signature, ref block, .. } = new_view;
+        let proposal = self.proposal.borrow().clone().filter(|proposal| proposal.view == view);
+        let hash = block.hash(core.config.instance);
+        let Some(before) = proposal.filter(|before| before.hash != hash) else { return };
+        let vote = Vote { height, view, hash, signature };
+        if from == self.committee.leader(view) && core.notary.is_vote(Kind::PrePrepare, from, &vote)
+        {
+            self.accuse(from, Kind::PrePrepare, vote, (before.hash, before.proposal));
+        }
     }
 
     /// The view that must begin, if any, by the changes that are known.

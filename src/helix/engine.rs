@@ -154,7 +154,6 @@ impl Engine {
     pub fn status(&self) -> Status {
         let core = &self.0;
         let (present, now, tip) = (&core.present, core.now(), core.tip());
-        let locked = core.promise().locked.is_some();
         let millis = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         let peers = core.sync.peers();
         Status {
@@ -167,7 +166,7 @@ impl Engine {
             tip: tip.height,
             proposer: tip.block().map(|block| block.proposer),
             delivered: present.delivered.get(),
-            promised: if locked { tip.height.next() } else { tip.height },
+            promised: self.promised(),
             trouble: present.trouble.borrow().clone(),
             evidence: core.locker().iter().cloned().collect(),
             signed: core.notary.signed(),
@@ -180,6 +179,19 @@ impl Engine {
             disk_full: core.journal.is_full(),
             peers: peers.into_iter().map(|(node, tip, at)| (node, tip, millis(at))).collect(),
         }
+    }
+
+    /// The highest height for which it has signed a COMMIT, or whose decision it knows.
+    #[must_use]
+    pub fn promised(&self) -> Height {
+        let tip = self.0.tip().height;
+        if self.0.promise().locked.is_some() { tip.next() } else { tip }
+    }
+
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.journal.is_full()
     }
 
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
@@ -221,12 +233,16 @@ async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
         // Pinned here, once: a future that is handed on by value is stored twice.
+        let (rule, serve) = (pin!(rule(&core)), pin!(sync::serve(&core)));
         let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
-        let rule = pin!(rule(&core));
-        match first(&mut journal, first(rule, first(announce, sync))).await {
-            First::A(fatal) => return Err(fatal),
+        let write = pin!(core.write_decisions());
+        let beside = first(serve, first(write, first(announce, sync)));
+        match first(&mut journal, first(rule, beside)).await {
+            First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
-            First::B(First::B(First::A(never) | First::B(never))) => match never {},
+            First::B(First::B(First::B(
+                First::A(never) | First::B(First::A(never) | First::B(never)),
+            ))) => match never {},
         }
     };
     match stopped {
@@ -306,6 +322,10 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
 /// Hands a block to the application until it has taken it, or has it from elsewhere.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
+    if height <= core.present.delivered.get() {
+        // The application kept it through a power cut that this node's own journal did not survive.
+        return Ok(());
+    }
     let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
     match first(first(vouched, insist), pin!(core.attend())).await {
         First::A(First::A(learned)) if learned.proof.height > height => {
@@ -344,9 +364,8 @@ impl Core {
             let decided = self.tip().height;
             match self.next_letter(decided) {
                 // About a height that is decided: too late.
-                Ok(Some(_)) => budget.spend(1).await,
-                Ok(None) => self.bell.heard().await,
-                Err(fatal) => return Stop::Fatal(fatal),
+                Some(_) => budget.spend(1).await,
+                None => self.bell.heard().await,
             }
         }
     }
@@ -360,6 +379,7 @@ impl Core {
 
 /// Waits until the journal has synced what was submitted, if it can, and the words have left.
 async fn settled(core: &Core) {
+    core.write_decision();
     let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
             core.bell.heard().await;

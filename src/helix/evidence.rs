@@ -83,3 +83,52 @@ impl Locker {
         self.more
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helix::testing::{Cast, HEIGHT};
+
+    fn evidence(cast: &Cast, node: u64, view: u64) -> Evidence {
+        let said = |hash| (hash, cast.signed(node, Kind::Commit, view, hash).1);
+        Evidence {
+            node: NodeId(node),
+            kind: Kind::Commit,
+            height: HEIGHT,
+            view: View(view),
+            first: said(Hash([1; 32])),
+            second: said(Hash([2; 32])),
+        }
+    }
+
+    #[test]
+    fn it_holds_only_if_both_were_said_and_differ() {
+        let cast = Cast::new(&[1; 4]);
+        let holds = |evidence: &Evidence| evidence.holds(cast.notary(4));
+        let good = evidence(&cast, 2, 3);
+        assert!(holds(&good));
+        let bytes = borsh::to_vec(&good).unwrap();
+        assert_eq!(borsh::from_slice::<Evidence>(&bytes).unwrap(), good);
+        assert!(!holds(&Evidence { second: good.first, ..good.clone() }), "the same twice");
+        assert!(!holds(&Evidence { node: NodeId(3), ..good.clone() }));
+        assert!(!holds(&Evidence { kind: Kind::Prepare, ..good.clone() }));
+        assert!(!holds(&Evidence { height: HEIGHT.next(), ..good.clone() }));
+        assert!(!holds(&Evidence { view: View(4), ..good.clone() }));
+        let invented = (Hash([3; 32]), good.second.1);
+        assert!(!holds(&Evidence { second: invented, ..good.clone() }));
+        assert!(!holds(&Evidence { first: invented, ..good }));
+    }
+
+    #[test]
+    fn the_locker_keeps_one_of_each_and_no_more_than_it_may() {
+        let cast = Cast::new(&[1; 4]);
+        let mut locker = Locker::new(2);
+        assert!(locker.insert(evidence(&cast, 2, 3)));
+        assert!(!locker.insert(evidence(&cast, 2, 3)), "known");
+        assert!(locker.insert(evidence(&cast, 2, 4)));
+        assert_eq!(locker.more(), 0);
+        assert!(!locker.insert(evidence(&cast, 3, 4)), "full");
+        assert!(!locker.insert(evidence(&cast, 2, 3)), "known, and not counted again");
+        assert_eq!((locker.iter().count(), locker.more()), (2, 1));
+    }
+}

@@ -200,6 +200,26 @@ impl Message {
         }
     }
 
+    /// Whether every height and view that it names is one that somebody can have reached, so that
+    /// counting on from there is safe. (Proofs inside view changes name earlier views than these,
+    /// or are refused.)
+    fn is_in_range(&self) -> bool {
+        let plain = self.height().is_none_or(|height| height <= HEIGHT_MAX)
+            && self.view().is_none_or(|view| view <= VIEW_MAX);
+        let inside = match self {
+            Self::PrePrepare { block, .. } | Self::ViewChange { block: Some(block), .. } => {
+                block.height <= HEIGHT_MAX
+            }
+            Self::NewView(new_view) => new_view.block.height <= HEIGHT_MAX,
+            Self::Tip(height) | Self::FetchBlocks(height) => *height <= HEIGHT_MAX,
+            Self::Blocks(blocks) => blocks.iter().all(|(block, proof)| {
+                block.height.max(proof.height) <= HEIGHT_MAX && proof.view <= VIEW_MAX
+            }),
+            _ => true,
+        };
+        plain && inside
+    }
+
     /// The view that it is about, if it is a word of the protocol.
     #[must_use]
     pub fn view(&self) -> Option<View> {
@@ -269,8 +289,9 @@ impl Envelope {
             return Err(Malformed::Instance(envelope.instance));
         }
         let message = envelope.message;
-        let in_range = message.height().is_none_or(|height| height <= HEIGHT_MAX)
-            && message.view().is_none_or(|view| view <= VIEW_MAX);
-        if in_range { Ok(message) } else { Err(Malformed::Range) }
+        if message.is_in_range() { Ok(message) } else { Err(Malformed::Range) }
     }
 }
+
+#[cfg(test)]
+mod tests;

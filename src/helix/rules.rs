@@ -64,6 +64,21 @@ pub fn joinable(committee: &Committee, views: &BTreeMap<NodeId, View>, mine: Vie
     None
 }
 
+/// "When a replica has received 2f + 1 view-change messages for view v + 1 it starts its timer"
+/// (PBFT, section 4.5.2: to "avoid starting the next view change too soon"): whether a view that
+/// this node asks for may be timed, given the latest view that each member, itself among them, has
+/// left for.
+///
+/// Whoever is ahead waits there for a quorum, so those behind come up with it; if everybody went on
+/// at the same pace, they might never meet in one view. A node that is cut off stays where it is.
+///
+/// Guarded by `rules::tests::who_is_ahead_waits`.
+#[must_use]
+pub fn timed(committee: &Committee, views: &BTreeMap<NodeId, View>, asked: View) -> bool {
+    let there = views.iter().filter(|&(_, &view)| view >= asked);
+    committee.is_quorum(there.map(|(&node, _)| node))
+}
+
 /// "The timeout of view V is base × 2^V" (Lean Helix, election trigger, section "timeouts"; PBFT,
 /// section 4.5.2: "it will wait 2T"). As long as time goes: it neither overflows nor falls. The cap
 /// is ours.
@@ -114,6 +129,17 @@ mod tests {
         });
         let change = ViewChange { height: Height(1), view: View(9), prepared, signature };
         (NodeId(node), change)
+    }
+
+    #[test]
+    fn who_is_ahead_waits() {
+        let committee = committee(&[1, 1, 1, 1]);
+        let views = |of: [u64; 4]| (1..).map(NodeId).zip(of.map(View)).collect();
+        let asked = |of, view| timed(&committee, &views(of), View(view));
+        assert!(asked([1, 1, 1, 0], 1));
+        assert!(asked([1, 2, 5, 0], 1), "whoever is further counts for less");
+        assert!(!asked([1, 2, 5, 0], 2));
+        assert!(!asked([1, 2, 5, 5], 5));
     }
 
     #[test]

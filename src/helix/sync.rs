@@ -11,8 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::env::Time;
+use crate::error::Fatal;
 use crate::helix::block::Block;
 use crate::helix::certificate::BlockProof;
 use crate::helix::core::Core;
@@ -48,6 +50,8 @@ pub(crate) struct Sync {
     asked: Cell<Option<NodeId>>,
     /// What has arrived, by height: at most one answer's worth.
     arrived: RefCell<BTreeMap<Height, Learned>>,
+    /// Who asks us for blocks, and from which height on: the last word of each counts.
+    asking: RefCell<BTreeMap<NodeId, Height>>,
     /// What the application says is decided: the newest wins.
     told: RefCell<Option<Learned>>,
 }
@@ -95,6 +99,12 @@ impl Sync {
             drop(arrived);
             self.doubt(from);
         }
+        core.bell.ring();
+    }
+
+    /// Notes that a peer asks for blocks.
+    pub(crate) fn is_asked(&self, core: &Core, from: NodeId, height: Height) {
+        self.asking.borrow_mut().insert(from, height);
         core.bell.ring();
     }
 
@@ -177,6 +187,33 @@ pub(crate) async fn run(core: &Core) -> Infallible {
                 clock.sleep(patience).await;
             }
         }
+    }
+}
+
+/// Pause between two answers to peers that ask for blocks: nobody can keep this node busy with
+/// asking.
+const SERVE_PAUSE: Duration = Duration::from_millis(2);
+
+/// Sends blocks to peers that ask for them; for ever, unless they cannot be read.
+pub(crate) async fn serve(core: &Core) -> Fatal {
+    let bytes_max = core.config.limits.fetch_bytes_max;
+    loop {
+        let next = || core.sync.asking.borrow_mut().pop_first();
+        let (peer, height) = core.until(next).await;
+        core.write_decision();
+        let submitted = core.journal.submitted();
+        let synced = core.until(|| (core.journal.synced() >= submitted).then_some(()));
+        first(synced, core.env.clock.sleep(core.config.timing.resend)).await;
+        let blocks = match core.archive().read(&core.journal, height, bytes_max) {
+            Ok(blocks) => blocks,
+            Err(fatal) => return fatal,
+        };
+        let blocks = blocks.iter().map(|(block, proof)| ((**block).clone(), (**proof).clone()));
+        let blocks: Vec<_> = blocks.collect();
+        if !blocks.is_empty() {
+            core.tell(peer, &Message::Blocks(blocks));
+        }
+        core.env.clock.sleep(SERVE_PAUSE).await;
     }
 }
 

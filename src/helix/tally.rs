@@ -214,3 +214,6 @@ impl Shares {
         Some(scheme.aggregate(height, &shares))
     }
 }
+
+#[cfg(test)]
+mod tests;

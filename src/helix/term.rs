@@ -255,7 +255,7 @@ impl<'a> Term<'a> {
             if self.core.shutdown.get() {
                 return Err(Stop::Shutdown);
             }
-            let Some(letter) = self.core.next_letter(self.height)? else {
+            let Some(letter) = self.core.next_letter(self.height) else {
                 turn = 0;
                 self.core.bell.heard().await;
                 continue;
@@ -298,17 +298,17 @@ impl<'a> Term<'a> {
         .await
     }
 
-    /// The view has lasted too long. The first one is timed from when there is something to decide.
+    /// The view has lasted too long. The first one is timed from when there is something to decide,
+    /// a later one from when enough members are there that it could begin.
     async fn elapsed(&self, view: View) {
         let core = self.core;
         if !self.is_member() {
             std::future::pending::<()>().await;
         }
-        let lasted = core.trigger.elapsed(self.height, view);
         if view > View::ZERO {
-            return lasted.await;
+            core.until(|| self.may_begin(view).then_some(())).await;
+            return core.trigger.elapsed(self.height, view).await;
         }
-        drop(lasted);
         let busy = core.until(|| self.busy.get().then_some(()));
         first(core.blocks.wanted(), busy).await;
         first(core.trigger.elapsed(self.height, view), core.blocks.neglected()).await;
@@ -346,7 +346,11 @@ impl<'a> Term<'a> {
         if vote.view != View::ZERO || from != self.committee.leader(View::ZERO) {
             return core.drop_malformed();
         }
-        let before = self.proposal.borrow().clone().filter(|before| before.view == vote.view);
+        let before = self.proposal.borrow().clone().or_else(|| core.promise().accepted.clone());
+        if before.as_ref().is_some_and(|before| before.view > vote.view) {
+            // Its view is over, and what came later is of more use.
+            return;
+        }
         if before.as_ref().is_some_and(|before| before.hash == vote.hash) {
             return;
         }

@@ -229,10 +229,12 @@ impl Write<'_> {
         let revision = self.next();
         let core = &mut *self.core;
         let seq = core.history.end();
-        let point = (Bound::Included(key), Bound::Included(key));
+        // One search that also finds the name; `get_mut` would not.
+        let from = (Bound::Included(key), Bound::Unbounded);
         let (lease, deleted) = (head.lease, !head.exists());
         let size = live_cost(key, &head.value);
-        let (name, before, prev) = match core.items.range_mut::<[u8], _>(point).next() {
+        let found = core.items.range_mut::<[u8], _>(from).next();
+        let (name, before, prev) = match found.filter(|(name, _)| name[..] == *key) {
             Some((name, item)) => {
                 if !deleted && item.head.exists() {
                     head.create = item.head.create;

@@ -86,7 +86,10 @@ impl PutView<'_> {
 pub(super) fn put(core: &mut Core, put: PutView<'_>) -> Result<PutResponse, KvError> {
     core.leases.check(put.lease)?;
     put.check(core)?;
-    check_space(core, put.growth(core))?;
+    // The key is looked up for this only when it may matter.
+    if check_space(core, live_cost(put.key, put.value)).is_err() {
+        check_space(core, put.growth(core))?;
+    }
     let mut write = core.write();
     let response = put.apply(&mut write);
     write.finish();

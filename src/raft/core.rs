@@ -125,6 +125,9 @@ pub(crate) struct Core {
     /// Something grew that the role should know of.
     pub(crate) advanced: Cell<bool>,
     sweep_due: Cell<Time>,
+    /// What the simulator may do to a role.
+    #[cfg(feature = "sim")]
+    pub(crate) knife: RefCell<crate::raft::knife::Knife>,
 }
 
 /// What the outside sees of the present role.
@@ -186,6 +189,8 @@ impl Core {
             door: Door::default(),
             advanced: Cell::new(false),
             sweep_due: Cell::new(now),
+            #[cfg(feature = "sim")]
+            knife: RefCell::default(),
             config,
             env,
             journal,

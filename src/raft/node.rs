@@ -240,6 +240,12 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
+    /// Hands the node over to the simulator's knife, before its life begins.
+    #[cfg(feature = "sim")]
+    pub(crate) fn expose_to(&self, knife: crate::raft::knife::Knife) {
+        self.core.knife.replace(knife);
+    }
+
     /// Ends the node's life in good order: a leader hands over, what was submitted is synced, who
     /// waits is told, and [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
@@ -296,7 +302,13 @@ impl Drop for Ending {
 /// The life of a node: its role, its journal and its snapshots, until one of them must stop.
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut at_work = pin!(first(core.journal.run(), snapshot::run(&core)));
-    match first(rule(&core), &mut at_work).await {
+    #[cfg(not(feature = "sim"))]
+    let roles = rule(&core);
+    #[cfg(feature = "sim")]
+    let knife = core.knife.borrow().clone();
+    #[cfg(feature = "sim")]
+    let roles = knife.over(|| rule(&core));
+    match first(roles, &mut at_work).await {
         First::A(Ok(never)) => match never {},
         First::A(Err(Stop::Fatal(fatal))) => Err(fatal),
         First::A(Err(Stop::Shutdown)) => {

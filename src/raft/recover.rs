@@ -17,6 +17,9 @@ use crate::raft::rules::HardState;
 use crate::raft::snapshot::{Meta, read_all};
 
 /// What the records seen so far add up to.
+/// The journal's name for a record of the other engine.
+const RECORD_OF_HELIX: u8 = 16;
+
 struct Replay<'a> {
     config: &'a Config,
     log: Log,
@@ -98,6 +101,13 @@ impl Replay<'_> {
                 self.promise = checkpoint.promise;
                 self.log.follow(checkpoint.snapshot);
                 self.checkpoint = Some(checkpoint);
+            }
+            RECORD_OF_HELIX => {
+                return Err(Fatal::Mismatch(
+                    "the data directory belongs to a node of the helix engine, but this node was \
+                     started with the raft engine: use that engine, or an empty directory"
+                        .into(),
+                ));
             }
             kind => {
                 return Err(damaged(&name(), &format!("a record of an unknown kind {kind}")));

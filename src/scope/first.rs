@@ -2,9 +2,12 @@
 //!
 //! Only cancel-safe futures belong here: a loser is gone with whatever it had taken.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 /// Which of two futures was ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,27 +18,79 @@ pub enum First<A, B> {
     B(B),
 }
 
-/// Waits for either; polls `a` before `b`, always.
-pub async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, B::Output> {
-    let mut a = pin!(a);
-    let mut b = pin!(b);
-    poll_fn(|cx| {
-        if let Poll::Ready(value) = a.as_mut().poll(cx) {
-            return Poll::Ready(First::A(value));
+pin_project! {
+    /// Waits for either of two futures: see [`first`].
+    ///
+    /// A struct rather than an `async fn`, which would hold its arguments twice: nested scopes
+    /// would grow as two to the power of their depth.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Either<A, B> {
+        #[pin]
+        a: A,
+        #[pin]
+        b: B,
+    }
+}
+
+/// Waits for either; polls `a` before `b`, always. Both are dropped when the wait is over.
+pub fn first<A: Future, B: Future>(a: A, b: B) -> Either<A, B> {
+    Either { a, b }
+}
+
+impl<A: Future, B: Future> Future for Either<A, B> {
+    type Output = First<A::Output, B::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let either = self.project();
+        match either.a.poll(cx) {
+            Poll::Ready(value) => Poll::Ready(First::A(value)),
+            Poll::Pending => either.b.poll(cx).map(First::B),
         }
-        b.as_mut().poll(cx).map(First::B)
-    })
-    .await
+    }
+}
+
+impl<A, B> fmt::Debug for Either<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Either")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{First, first};
     use futures_lite::future::{block_on, pending, ready};
+    use std::cell::Cell;
 
     #[test]
     fn the_first_written_wins_a_tie() {
         assert_eq!(block_on(first(ready(1), ready(2))), First::A(1));
         assert_eq!(block_on(first(pending::<()>(), ready(2))), First::B(2));
+    }
+
+    #[test]
+    fn the_loser_is_dropped_before_the_next_statement() {
+        struct Token<'a>(&'a Cell<bool>);
+        impl Drop for Token<'_> {
+            fn drop(&mut self) {
+                self.0.set(true);
+            }
+        }
+        let dropped = Cell::new(false);
+        let loser = async {
+            let _token = Token(&dropped);
+            pending::<()>().await;
+        };
+        block_on(async {
+            let won = first(loser, async { futures_lite::future::yield_now().await }).await;
+            assert!(dropped.get(), "gone when the wait is over");
+            assert_eq!(won, First::B(()));
+        });
+    }
+
+    #[test]
+    fn nesting_adds_and_does_not_multiply() {
+        let leaf = || ready([0u8; 64]);
+        let nested = first(leaf(), first(leaf(), first(leaf(), first(leaf(), leaf()))));
+        assert!(size_of_val(&nested) <= 5 * 72);
     }
 }

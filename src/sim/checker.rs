@@ -7,7 +7,8 @@
 //! | I3 | a new leader has every entry that was decided in an earlier term |
 //! | I4 | a decided entry never changes |
 //! | I5 | a decided entry is durable on a majority; what was acknowledged survives a power cut |
-//! | I6 | a node's term, vote, commit and applied index never go back, also across restarts |
+//! | I6 | a node's term, vote, commit and applied index never go back, also across restarts; |
+//! |    | it acts and speaks in a term only after it has promised it |
 //! | I11 | states are equal where the applied index is equal |
 //!
 //! The checker keeps a model of every node: its log, which part of it is durable, and the changes
@@ -23,6 +24,7 @@ use crate::machine::Committed;
 use crate::quorum::majority;
 use crate::raft::{Event, Role};
 use crate::sim::model::{Change, Model, Slot};
+use crate::sim::world::Checks;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +195,7 @@ impl Checker {
     }
 
     fn entered(&mut self, node: NodeId, role: Role, term: Term) -> Checked {
-        self.model(node).reach(term)?;
+        self.model(node).enter(term)?;
         if role != Role::Leader {
             return Ok(());
         }
@@ -333,6 +335,16 @@ impl Checker {
         if let Err((invariant, what)) = self.model(node).say(promise) {
             self.report(invariant, format!("{node:?}: {what}"));
         }
+    }
+}
+
+impl Checks for Checker {
+    fn violation(&self) -> Option<&Violation> {
+        self.violation()
+    }
+
+    fn report(&mut self, invariant: &'static str, what: String) {
+        self.report(invariant, what);
     }
 }
 

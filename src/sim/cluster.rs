@@ -31,10 +31,13 @@ use crate::env::spawn::Task;
 use crate::env::{Env, Rng};
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId, Term};
+use crate::raft::knife::Knife;
+use crate::raft::message::{Envelope, Message};
 use crate::raft::{Node, Observer, Role};
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::{Group, Order};
 use crate::sim::machine::{Digest, Probe};
+use crate::sim::net::Flight;
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
 use crate::sim::words;
 use crate::sim::world::{Stopped, World};
@@ -101,6 +104,7 @@ struct Living<M: Digest> {
 
 struct Seat<M: Digest> {
     disk: SimDisk,
+    knife: Knife,
     living: Option<Living<M>>,
 }
 
@@ -159,7 +163,7 @@ impl<M: Digest> Cluster<M> {
             .map(|id| {
                 let disk = SimDisk::new(world.clock(), world.rng().fork());
                 disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
-                (NodeId(id), Seat { disk, living: None })
+                (NodeId(id), Seat { disk, knife: Knife::default(), living: None })
             })
             .collect();
         let directory = Directory(Rc::default());
@@ -215,6 +219,50 @@ impl<M: Digest> Cluster<M> {
         living.map_or(0, |living| self.world.executor().polls(living.group))
     }
 
+    /// How often a role of the node has been polled and went on, in all of its lives.
+    #[must_use]
+    pub fn role_polls(&self, node: NodeId) -> u64 {
+        self.seats[&node].knife.polls()
+    }
+
+    /// Drops the node's role right after it has been polled that often from now on, once; the node
+    /// goes on as a follower without a leader.
+    pub fn sever_after(&self, node: NodeId, polls: u64) {
+        self.seats[&node].knife.cut_after(polls);
+    }
+
+    /// How often a role of the node has been dropped so.
+    #[must_use]
+    pub fn severed(&self, node: NodeId) -> u64 {
+        self.seats[&node].knife.cuts()
+    }
+
+    /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
+    pub fn overtake(&self, node: NodeId, from: NodeId) {
+        if let Some(handle) = self.node(node) {
+            let (term, message) = (handle.term().next(), Message::PreVoteReply { granted: false });
+            self.world.note(format!("{node:?} is told of {term:?}"));
+            self.forge(from, node, Envelope { term, message });
+        }
+    }
+
+    /// Hands a follower a word of its leader that it shall take over now. A leader says so only to
+    /// somebody who has everything; nothing but time may be lost if this one has not.
+    pub fn usurp(&self, node: NodeId) {
+        if let Some(status) = self.node(node).map(|node| node.status())
+            && let Some(leader) = status.leader.filter(|&leader| leader != node)
+        {
+            self.world.note(format!("{node:?} is told to take over from {leader:?}"));
+            let (term, message) = (status.term, Message::TimeoutNow);
+            self.forge(leader, node, Envelope { term, message });
+        }
+    }
+
+    fn forge(&self, from: NodeId, to: NodeId, envelope: Envelope) {
+        let frame = envelope.encode();
+        self.world.network(|network| network.hand_over(Flight { from, to, frame }));
+    }
+
     /// Starts every node.
     ///
     /// # Panics
@@ -252,14 +300,16 @@ impl<M: Digest> Cluster<M> {
         let executor = self.world.executor().clone();
         let group = executor.group();
         let env = Env {
-            clock: self.world.clock(),
+            clock: self.world.clock_of(node),
             rng: self.world.rng().fork(),
             net,
             disk: self.seats[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
         let machine = Probe::new((self.make)(), node, self.world.checker().clone());
+        let knife = self.seats[&node].knife.clone();
         let (node, life) = Node::start(config, env, machine, self.observer(node))?;
+        node.expose_to(knife);
         self.world.plug(group, wire);
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();

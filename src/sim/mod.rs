@@ -10,20 +10,23 @@
 //! In reading order:
 //!
 //! - [`executor`]: tasks, and the seeded choice of the next one;
-//! - [`net`], [`disk`]: what goes wrong outside a node;
+//! - [`net`], [`disk`], [`drift`]: what goes wrong outside a node;
 //! - [`world`]: the loop that moves it all;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
 //! - [`trace`], [`words`]: one notation for what happens, and its hash;
 //! - [`checker`], [`history`]: the invariants, from the nodes' side and from the clients';
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`client`]: clients that work all the time;
-//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files.
+//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
+//! - [`helix`]: all of it for the other engine, and those who lie.
 
 pub mod checker;
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod drift;
 pub mod executor;
+pub mod helix;
 pub mod history;
 pub mod machine;
 mod model;

@@ -175,7 +175,15 @@ impl Model {
         self.recovery.is_some()
     }
 
-    pub(crate) fn reach(&mut self, term: Term) -> Checked {
+    /// It takes up a role: in the term that it has promised, and in no other.
+    pub(crate) fn enter(&mut self, term: Term) -> Checked {
+        if term == self.term {
+            return Ok(());
+        }
+        Err(("I6", format!("takes up a role in {term:?}, has promised {:?}", self.term)))
+    }
+
+    fn reach(&mut self, term: Term) -> Checked {
         if term < self.term {
             return Err(("I6", format!("goes back from {:?} to {term:?}", self.term)));
         }
@@ -298,6 +306,9 @@ impl Model {
 
     pub(crate) fn say(&mut self, promise: Promise) -> Checked {
         match promise {
+            Promise::Term(term) if term > self.term => {
+                return Err(("I6", format!("speaks in {term:?}, has promised {:?}", self.term)));
+            }
             Promise::Term(term) => self.said_term = self.said_term.max(term),
             Promise::Vote(term, whom) => {
                 if let Some((said, other)) = self.said_vote

@@ -22,6 +22,8 @@
 //!
 //! `crash` cuts the power and loses everything that is not synced; `kill` ends the process only.
 
+mod explore;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,6 +40,8 @@ use crate::sim::trace::Detail;
 use crate::sim::words::kind_of;
 use crate::sim::world::Stopped;
 
+pub use explore::{Explored, explore};
+
 /// The line between the commands and what happened.
 pub const LINE: &str = "----";
 
@@ -47,6 +51,12 @@ const LINES_MAX: usize = 2_000;
 /// The longest wait for an election or the end of a node.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// The lines that say something, with their numbers.
+fn lines(commands: &str) -> impl Iterator<Item = (usize, &str)> {
+    let told = commands.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    (1..).zip(told).filter(|(_, line)| !line.is_empty())
+}
+
 /// Runs the commands of a scenario and returns what happened.
 ///
 /// # Errors
@@ -54,11 +64,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// invariant that broke; followed by what had happened until then.
 pub fn run(commands: &str) -> Result<String, String> {
     let mut script = Script::default();
-    for (line, number) in commands.lines().zip(1..) {
-        let line = line.split('#').next().unwrap_or("").trim();
-        if line.is_empty() {
-            continue;
-        }
+    for (number, line) in lines(commands) {
         let outcome = script.command(line).and_then(|()| script.check());
         if let Err(what) = outcome {
             let so_far = script.text();
@@ -167,6 +173,18 @@ impl Script {
 
     fn cluster(&mut self) -> Result<&mut Cluster<Ledger>, String> {
         self.cluster.as_mut().ok_or_else(|| "`cluster N` must come first".into())
+    }
+
+    /// Ends the fates of messages and sends the held ones on their way; gives the cluster away, and
+    /// its clients, who go on waiting.
+    fn open(self) -> Result<(Cluster<Ledger>, Vec<Task<()>>), String> {
+        let cluster = self.cluster.ok_or("a scenario without a cluster")?;
+        let now = cluster.world().now();
+        cluster.world().network(|network| {
+            network.set_gate(None);
+            network.release(now, |_| true);
+        });
+        Ok((cluster, self.clients))
     }
 
     fn command(&mut self, line: &str) -> Outcome {

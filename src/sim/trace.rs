@@ -16,8 +16,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 
 use crate::env::Time;
+use crate::helix;
 use crate::id::NodeId;
 use crate::raft::{Event, Role};
+use crate::sim::helix::words as helix_words;
 use crate::sim::net::{Flight, Passage};
 use crate::sim::words;
 
@@ -27,8 +29,10 @@ pub const TAIL_LINES: usize = 80;
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A node told an event.
+    /// A raft node told an event.
     Event(NodeId, Event),
+    /// A helix node told an event.
+    Helix(NodeId, helix::Event),
     /// Something was done to the world: a fault, a command of a script.
     Note(String),
     /// A frame passed, was lost, or is held.
@@ -55,6 +59,9 @@ pub enum Detail {
     Frames,
 }
 
+/// Writes what a frame says.
+pub type Describe = fn(&mut String, &Flight) -> fmt::Result;
+
 /// The record of one world.
 pub struct Trace {
     hash: Cell<u64>,
@@ -76,17 +83,34 @@ impl Trace {
             lines_max,
             detail,
             print,
-            notation: RefCell::default(),
+            notation: RefCell::new(Notation { left: BTreeMap::new(), describe: words::describe }),
         }
     }
 
-    /// Records an event of a node.
+    /// The same, where frames are helix's.
+    #[must_use]
+    pub fn of_helix(self) -> Self {
+        self.notation.borrow_mut().describe = helix_words::describe;
+        self
+    }
+
+    /// Records an event of a raft node.
     pub fn event(&self, at: Time, node: NodeId, event: Event) {
         self.mix(at.0);
         self.mix(node.0);
         self.mix_event(event);
         if self.detail > Detail::Story || is_story(event) {
             self.push(at, What::Event(node, event));
+        }
+    }
+
+    /// Records an event of a helix node.
+    pub fn helix(&self, at: Time, node: NodeId, event: helix::Event) {
+        self.mix(at.0);
+        self.mix(node.0);
+        helix_words::numbers(&event).into_iter().for_each(|word| self.mix(word));
+        if self.detail > Detail::Story || helix_words::is_story(&event) {
+            self.push(at, What::Helix(node, event));
         }
     }
 
@@ -189,9 +213,10 @@ fn is_story(event: Event) -> bool {
 }
 
 /// Renders lines; leaving one role and entering the next become one line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Notation {
     left: BTreeMap<NodeId, (Role, &'static str)>,
+    describe: Describe,
 }
 
 impl Notation {
@@ -209,7 +234,14 @@ impl Notation {
                 write!(text, "{node:?} ").ok()?;
                 self.event(&mut text, *node, *event)
             }
-            What::Frame(passage, flight) => frame(&mut text, *passage, flight),
+            What::Helix(node, event) => {
+                write!(text, "{node:?} ").ok()?;
+                helix_words::tell(&mut text, event)
+            }
+            What::Frame(passage, flight) => {
+                frame(&mut text, *passage, flight).ok()?;
+                (self.describe)(&mut text, flight)
+            }
         }
         .ok()?;
         Some(text)
@@ -274,8 +306,7 @@ fn frame(text: &mut String, passage: Passage, flight: &Flight) -> fmt::Result {
         Passage::Lost => ">x",
         Passage::Held => ">|",
     };
-    write!(text, "{:?} {arrow} {:?} ", flight.from, flight.to)?;
-    words::describe(text, flight)
+    write!(text, "{:?} {arrow} {:?} ", flight.from, flight.to)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::env::{Clock, Rng, Time};
 use crate::id::NodeId;
 use crate::scope::bell::Bell;
 use crate::sim::checker::{Checker, Violation};
+use crate::sim::drift::Drifting;
 use crate::sim::executor::{Executor, Group, Order};
 use crate::sim::net::{Flight, Network, Passage};
 use crate::sim::trace::Trace;
@@ -37,37 +38,55 @@ pub enum Stopped {
     Violated,
 }
 
-/// Told each frame that leaves its sender, to look at what is promised in it.
-pub type Listener = fn(&Flight, &mut Checker);
+/// What a world needs of the invariants that are checked in it, whichever engine they are about.
+pub trait Checks {
+    /// The first broken invariant, if any.
+    fn violation(&self) -> Option<&Violation>;
+    /// Records a broken invariant that was found elsewhere; the first one stays.
+    fn report(&mut self, invariant: &'static str, what: String);
+}
 
-/// A simulated world.
-pub struct World {
+/// Told each frame that leaves its sender, to look at what is promised in it.
+pub type Listener<C = Checker> = fn(&Flight, &mut C);
+
+/// A simulated world, and its invariants `C`: raft's unless something else is said.
+pub struct World<C = Checker> {
     seed: u64,
     executor: Rc<Executor>,
     time: Rc<VirtualClock>,
-    network: RefCell<Network>,
+    clocks: RefCell<BTreeMap<NodeId, Drifting>>,
+    network: Rc<RefCell<Network>>,
     trace: Rc<Trace>,
-    checker: Rc<RefCell<Checker>>,
+    checker: Rc<RefCell<C>>,
     rng: Rng,
     clients: Group,
     lines: RefCell<BTreeMap<Group, (NodeId, Bell)>>,
-    listener: Listener,
+    listener: Listener<C>,
     polls_here: Cell<u32>,
 }
 
 impl World {
-    /// A world of a seed, for a cluster of `members` voters.
+    /// A world of a seed, for a raft cluster of `members` voters.
     #[must_use]
     pub fn new(seed: u64, members: usize, order: Order, trace: Trace, listener: Listener) -> Self {
+        Self::with(seed, Checker::new(members), order, trace, listener)
+    }
+}
+
+impl<C: Checks> World<C> {
+    /// A world of a seed, in which `checker` is told what happens.
+    #[must_use]
+    pub fn with(seed: u64, checker: C, order: Order, trace: Trace, listener: Listener<C>) -> Self {
         let rng = Rng::seeded(seed);
         let executor = Executor::new(order, rng.fork());
         let clients = executor.group();
         Self {
             seed,
             time: VirtualClock::new(),
-            network: RefCell::new(Network::new(rng.fork())),
+            clocks: RefCell::default(),
+            network: Rc::new(RefCell::new(Network::new(rng.fork()))),
             trace: Rc::new(trace),
-            checker: Rc::new(RefCell::new(Checker::new(members))),
+            checker: Rc::new(RefCell::new(checker)),
             clients,
             executor,
             rng,
@@ -89,10 +108,21 @@ impl World {
         &self.rng
     }
 
-    /// The clock of everybody in it.
+    /// The clock that is right: of the clients, the disks and the network.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock::simulated(self.time.clone())
+    }
+
+    /// The clock of a node; it is right until its rate is changed.
+    #[must_use]
+    pub fn clock_of(&self, node: NodeId) -> Clock {
+        Clock::simulated(self.clocks.borrow_mut().entry(node).or_default().time().clone())
+    }
+
+    /// Lets the clock of a node run at `rate` thousandths of the right speed from now on.
+    pub fn set_rate(&self, node: NodeId, rate: u64) {
+        self.clocks.borrow_mut().entry(node).or_default().set_rate(self.now(), rate.max(1));
     }
 
     /// The present time.
@@ -121,13 +151,19 @@ impl World {
 
     /// Its invariants.
     #[must_use]
-    pub fn checker(&self) -> &Rc<RefCell<Checker>> {
+    pub fn checker(&self) -> &Rc<RefCell<C>> {
         &self.checker
     }
 
     /// Changes its network.
     pub fn network<T>(&self, change: impl FnOnce(&mut Network) -> T) -> T {
         change(&mut self.network.borrow_mut())
+    }
+
+    /// A handle on its network, for somebody who lives in this world and is no honest node.
+    #[must_use]
+    pub fn network_handle(&self) -> Rc<RefCell<Network>> {
+        self.network.clone()
     }
 
     /// Writes down that something was done to the world.
@@ -170,15 +206,26 @@ impl World {
             return true;
         }
         let arrival = self.network.borrow().next_arrival();
-        let next = arrival.into_iter().chain(self.time.next_deadline()).min();
+        let next = arrival.into_iter().chain(self.next_timer()).min();
         let Some(next) = next.filter(|&next| next <= until) else {
             return false;
         };
         self.polls_here.set(0);
-        self.time.advance_to(next);
+        self.advance_to(next);
         let mut told = |passage, flight: &Flight| self.trace.frame(next, passage, flight);
         self.network.borrow_mut().deliver_due(next, &mut told);
         true
+    }
+
+    /// When the next timer fires, on whichever clock.
+    fn next_timer(&self) -> Option<Time> {
+        let clocks = self.clocks.borrow();
+        clocks.values().filter_map(Drifting::next_deadline).chain(self.time.next_deadline()).min()
+    }
+
+    fn advance_to(&self, to: Time) {
+        self.time.advance_to(to);
+        self.clocks.borrow().values().for_each(|clock| clock.follow(to));
     }
 
     /// Takes the frames that a life of a node has just sent.
@@ -211,7 +258,7 @@ impl World {
                 return Stopped::Done;
             }
             if !self.turn(until) {
-                self.time.advance_to(until);
+                self.advance_to(until);
                 return Stopped::Elapsed;
             }
         }
@@ -226,7 +273,7 @@ impl World {
     /// still waited for, a wake-up was lost.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.time.next_deadline().is_none() && self.network.borrow().next_arrival().is_none()
+        self.next_timer().is_none() && self.network.borrow().next_arrival().is_none()
     }
 
     /// The first broken invariant, if any.
@@ -236,7 +283,7 @@ impl World {
     }
 }
 
-impl fmt::Debug for World {
+impl<C: Checks> fmt::Debug for World<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "World(seed {}, {:?}, {:?})", self.seed, self.now(), self.trace)
     }

@@ -1,9 +1,11 @@
-//! What the tests of the gateway share: a node with its gateway on a free port, all on this
+//! What the tests of the gateway share: a node (raft alone, or one of four of helix) with its
+//! gateway on a free port, all on this
 //! thread, and a client that writes bytes and reads answers.
 //!
 //! Sockets are real; time is not: it stands still until a test moves it, so no test sleeps.
 #![allow(dead_code)] // each test file uses its part
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,14 +17,17 @@ use quorate::api::{ApiLimits, Gateway, MemberInfo};
 use quorate::config::Config;
 use quorate::env::clock::VirtualClock;
 use quorate::env::io::{TcpListener, TcpStream, block_on};
-use quorate::env::net::{NetLimits, net};
+use quorate::env::net::{Net, NetLimits, join, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
+use quorate::helix::{self, keys::Null};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
-use quorate::raft::{Node, Observer, Role};
+use quorate::{Node, raft};
 use serde_json::Value;
 use smol::LocalExecutor;
+
+const CLUSTER: ClusterId = ClusterId(7);
 
 /// A node and its gateway, serving.
 pub(crate) struct Served {
@@ -32,7 +37,7 @@ pub(crate) struct Served {
     pub(crate) time: Rc<VirtualClock>,
     stop: Sender<()>,
     serving: Task<()>,
-    life: Task<()>,
+    lives: Vec<Task<()>>,
 }
 
 /// An answer, as far as a test looks.
@@ -50,49 +55,105 @@ impl Answer {
     }
 }
 
-/// Runs `test` against a fresh node.
-pub(crate) fn with_server<F: AsyncFnOnce(&Served)>(limits: ApiLimits, test: F) {
+/// Runs `test` against a fresh node of each engine: raft alone, and helix as the leader of four.
+pub(crate) fn with_server<F: AsyncFn(&Served)>(limits: ApiLimits, test: F) {
+    with_raft(limits, &test);
+    with_helix(limits, 1, &test);
+}
+
+/// Runs `test` against a fresh node of raft.
+pub(crate) fn with_raft<F: AsyncFn(&Served)>(limits: ApiLimits, test: F) {
+    serve(limits, test, raft_alone);
+}
+
+/// Runs `test` against one of four fresh nodes of helix; the first leads.
+pub(crate) fn with_helix<F: AsyncFn(&Served)>(limits: ApiLimits, served: u64, test: F) {
+    serve(limits, test, |spawner, time| helix_of_four(spawner, time, NodeId(served)));
+}
+
+/// A node to be served, the tasks that it needs, and how to end it.
+type Started = (Node<Store>, Vec<Task<()>>);
+
+fn serve<F: AsyncFn(&Served)>(
+    limits: ApiLimits,
+    test: F,
+    start: impl FnOnce(&Spawner, &Rc<VirtualClock>) -> Started,
+) {
     let executor = Rc::new(LocalExecutor::new());
     let spawner = Spawner::new(executor.clone());
     block_on(&executor, async move {
-        let served = start(spawner, limits).await;
+        let time = VirtualClock::new();
+        let (node, lives) = start(&spawner, &time);
+        while node.leading().is_none() && node.status().leader.is_none() {
+            if let Some(next) = time.next_deadline().filter(|_| lives.len() == 1) {
+                time.advance_to(next);
+            }
+            yield_now().await;
+        }
+        node.read(|_| ()).await.expect("a quorum answers");
+        let served = open(spawner, time, node, lives, limits);
         test(&served).await;
         served.end().await;
     });
 }
 
-async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
-    let me = NodeId(1);
-    let config = Config::new(me, ClusterId(7), [me]).expect("a valid configuration");
-    let (net, _wire) = net(me, [], NetLimits::default());
-    let time = VirtualClock::new();
-    let env = Env {
+fn env(id: NodeId, net: Net, spawner: &Spawner, time: &Rc<VirtualClock>) -> Env {
+    Env {
         clock: Clock::simulated(time.clone()),
-        rng: Rng::seeded(1),
+        rng: Rng::seeded(id.0),
         net,
         disk: Disk::memory(),
         spawner: spawner.clone(),
-    };
-    let clock = env.clock.clone();
-    let started = Node::start(config, env, Store::new(), Observer::default());
+    }
+}
+
+fn raft_alone(spawner: &Spawner, time: &Rc<VirtualClock>) -> Started {
+    let me = NodeId(1);
+    let config = Config::new(me, CLUSTER, [me]).expect("a valid configuration");
+    let (net, _wire) = net(me, [], NetLimits::default());
+    let env = env(me, net, spawner, time);
+    let started = raft::Node::start(config, env, Store::new(), raft::Observer::default());
     let (node, life) = started.expect("the node starts");
     let life = spawner.spawn(async move { life.await.expect("the node lives") });
-    while node.status().role != Role::Leader {
-        if let Some(next) = time.next_deadline() {
-            time.advance_to(next);
-        }
-        yield_now().await;
+    (node.into(), vec![life])
+}
+
+fn helix_of_four(spawner: &Spawner, time: &Rc<VirtualClock>, served: NodeId) -> Started {
+    let ids: Vec<_> = (1..=4).map(NodeId).collect();
+    let (mut nodes, mut lives, mut wires) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for &me in &ids {
+        let config = helix::Config::new(me, CLUSTER, ids.clone()).expect("valid");
+        let (net, wire) = net(me, config.peers(), NetLimits::default());
+        let options = helix::node::Options::new(&config.timing);
+        let env = env(me, net, spawner, time);
+        let (keys, observer) = (Box::new(Null), helix::Observer::default());
+        let started = helix::Node::start(config, options, env, keys, Store::new(), observer);
+        let (node, life) = started.expect("the node starts");
+        lives.push(spawner.spawn(async move { life.await.expect("the node lives") }));
+        nodes.insert(me, node);
+        wires.push(wire);
     }
-    node.read(|_| ()).await.expect("it leads");
+    lives.push(spawner.spawn(async move { join(&wires).await }));
+    (nodes.remove(&served).expect("one of them").into(), lives)
+}
+
+fn open(
+    spawner: Spawner,
+    time: Rc<VirtualClock>,
+    node: Node<Store>,
+    lives: Vec<Task<()>>,
+    limits: ApiLimits,
+) -> Served {
     let listener = TcpListener::bind(([127, 0, 0, 1], 0)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let members = vec![MemberInfo {
-        id: me,
+        id: node.status().node,
         name: "one".into(),
         peer_url: "http://127.0.0.1:1".into(),
         client_urls: vec![format!("http://{address}")],
     }];
     let (stop, stopped) = async_channel::bounded::<()>(1);
+    let clock = Clock::simulated(time.clone());
     let gateway = Gateway::new(node.clone(), members, clock, limits);
     let own = spawner.clone();
     let serving = spawner.spawn(async move {
@@ -102,7 +163,7 @@ async fn start(spawner: Spawner, limits: ApiLimits) -> Served {
         };
         gateway.serve(listener, own, stopped).await;
     });
-    Served { address, node, spawner, time, stop, serving, life }
+    Served { address, node, spawner, time, stop, serving, lives }
 }
 
 impl Served {
@@ -149,7 +210,9 @@ impl Served {
         drop(self.stop);
         self.serving.await;
         self.node.shutdown();
-        self.life.await;
+        for life in self.lives {
+            life.cancel().await;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `quorate dev`: three nodes in this one process, on one executor. They speak over real sockets
+//! `quorate dev`: a few nodes in this one process, on one executor. They speak over real sockets
 //! with ports that the system chose; their journals are in memory and end with the process.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use quorate::Config;
 use quorate::api::MemberInfo;
 use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::helix::{self, committee::MEMBERS_MIN, keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;
@@ -15,16 +16,20 @@ use smol::LocalExecutor;
 
 use crate::client::print;
 use crate::exit::Failure;
+use crate::keys::random;
 use crate::logging;
 use crate::serve::farewell;
-use crate::stack::{Member, Parts, asked_to_end, bound, end, listen};
+use crate::stack::{Engine, Member, Parts, asked_to_end, bound, end, listen};
 
 /// Run a cluster for trying things out: several nodes in this process, in memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
-    nodes: u64,
+    /// How many nodes [default: 3, or 4 of helix]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=7))]
+    nodes: Option<u64>,
+    /// How they agree
+    #[arg(long, value_enum, default_value = "raft")]
+    engine: Kind,
     /// The first node's port for clients, the next ones follow; 0 takes free ones
     #[arg(long, default_value_t = 2379)]
     port: u16,
@@ -33,7 +38,24 @@ pub(crate) struct Dev {
     log: tracing::level_filters::LevelFilter,
 }
 
+/// The engines by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// For nodes that may crash
+    Raft,
+    /// For nodes of which fewer than a third may do anything; their keys are made at random
+    Helix,
+}
+
 impl Dev {
+    /// How many nodes.
+    fn count(&self) -> u64 {
+        self.nodes.unwrap_or(match self.engine {
+            Kind::Raft => 3,
+            Kind::Helix => MEMBERS_MIN as u64,
+        })
+    }
+
     pub(crate) fn run(self) -> Result<(), Failure> {
         logging::start(self.log);
         let executor = Rc::new(LocalExecutor::new());
@@ -44,10 +66,14 @@ impl Dev {
     async fn serve(self, spawner: &Spawner) -> Result<(), Failure> {
         let (mut members, urls) = self.members(spawner)?;
         let text = format!(
-            "quorate {}: {} nodes in this process, in memory\n{}\nTry it:\n  \
+            "quorate {}: {} nodes of {} in this process, in memory\n{}\nTry it:\n  \
              export QUORATE_ENDPOINTS={}\n  quorate status\n  quorate put greeting hello\n",
             env!("CARGO_PKG_VERSION"),
-            self.nodes,
+            self.count(),
+            match self.engine {
+                Kind::Raft => "raft",
+                Kind::Helix => "helix",
+            },
             urls.iter()
                 .zip(1..)
                 .map(|(url, id)| format!("node {id}   {url}\n"))
@@ -70,13 +96,38 @@ impl Dev {
         end(members).await
     }
 
+    /// The engine of each node, in order.
+    fn engines(&self) -> Result<Vec<Engine>, Failure> {
+        let ids: Vec<_> = (1..=self.count()).map(NodeId).collect();
+        let cluster = ClusterId(1);
+        if self.engine == Kind::Raft {
+            let engine = |&id| Config::new(id, cluster, ids.clone()).map(Engine::Raft);
+            return ids.iter().map(engine).collect::<Result<_, _>>().map_err(Failure::usage);
+        }
+        if ids.len() < MEMBERS_MIN {
+            let why = format!("--nodes: helix needs at least {MEMBERS_MIN} nodes");
+            return Err(Failure::usage(why));
+        }
+        let mut secrets = BTreeMap::new();
+        for &id in &ids {
+            secrets.insert(id, random()?);
+        }
+        let publics: BTreeMap<_, _> =
+            secrets.iter().map(|(&id, &secret)| (id, Ed25519::public_of(secret))).collect();
+        let engine = |(id, secret)| -> Result<_, String> {
+            let config = helix::Config::new(id, cluster, ids.clone())?;
+            Ok(Engine::Helix(config, Ed25519::new(secret, publics.clone())?))
+        };
+        secrets.into_iter().map(engine).collect::<Result<_, _>>().map_err(Failure::usage)
+    }
+
     /// Starts all nodes; returns them and where clients reach them.
     fn members(&self, spawner: &Spawner) -> Result<(Vec<Member>, Vec<String>), Failure> {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let mut listeners = BTreeMap::new();
         let mut addresses = BTreeMap::new();
         let mut infos = Vec::new();
-        for id in (1..=self.nodes).map(NodeId) {
+        for id in (1..=self.count()).map(NodeId) {
             let port = match self.port {
                 0 => 0,
                 first => first.saturating_add(id.0 as u16 - 1),
@@ -94,13 +145,13 @@ impl Dev {
             listeners.insert(id, (clients, peers));
         }
         let clock = Clock::real();
+        let engines = self.engines()?;
         let mut members = Vec::new();
-        for (id, (clients, peers)) in listeners {
-            let config = Config::new(id, ClusterId(1), addresses.keys().copied());
+        for ((id, (clients, peers)), engine) in listeners.into_iter().zip(engines) {
             let mut others = addresses.clone();
             others.remove(&id);
             let parts = Parts {
-                config: config.map_err(Failure::usage)?,
+                engine,
                 disk: Disk::memory(),
                 clients,
                 peers: Some(peers),

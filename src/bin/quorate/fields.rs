@@ -69,15 +69,26 @@ const FIELDS: &[Field] = fields! {
     "advertise_client" "advertise-client" "QUORATE_ADVERTISE_CLIENT" List "" "[ID=]URL,.."
         "Where clients are told to find this node, and ID=URL where to find others [default: where \
          clients are served]";
+    "engine" "engine" "QUORATE_ENGINE" Text "raft" "raft|helix"
+        "How the members agree: raft, if they may crash; helix, if fewer than a third of them may \
+         do anything at all (four members at least, and keys)";
+    "secret_key" "secret-key" "QUORATE_SECRET_KEY" Text "" "FILE"
+        "For helix: the file with this member's secret key, as `quorate keygen` makes it";
+    "member_keys" "member-keys" "QUORATE_MEMBER_KEYS" List "" "ID=KEY,.."
+        "For helix: the public keys of all members, as `quorate keygen` prints them";
     "timing" "timing" "QUORATE_TIMING" Text "lan" "lan|wan|flash"
-        "How patient the node is: heartbeat and elections for one building, between cities, or \
-         for boards with slow flash";
+        "How patient the node is: for one building, between cities, or for boards with slow flash";
     "heartbeat_ms" "heartbeat-ms" "QUORATE_HEARTBEAT_MS" Number "" "MS"
         "Instead of the preset: the longest silence of a leader";
     "election_min_ms" "election-min-ms" "QUORATE_ELECTION_MIN_MS" Number "" "MS"
         "Instead of the preset: the shortest wait before an election, at least three heartbeats";
     "election_max_ms" "election-max-ms" "QUORATE_ELECTION_MAX_MS" Number "" "MS"
         "Instead of the preset: the longest such wait";
+    "view_timeout_ms" "view-timeout-ms" "QUORATE_VIEW_TIMEOUT_MS" Number "" "MS"
+        "For helix, instead of the preset: how long the first leader of a height has; each next \
+         one has twice as long";
+    "view_timeout_max_ms" "view-timeout-max-ms" "QUORATE_VIEW_TIMEOUT_MAX_MS" Number "" "MS"
+        "For helix, instead of the preset: the longest such time; 0 for no limit";
     "sync" "sync" "QUORATE_SYNC" Text "auto" "auto|inline|thread"
         "Where the disk is waited for: measured at start, on the loop (fast disks), or on a \
          helper thread (slow ones)";

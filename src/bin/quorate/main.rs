@@ -18,6 +18,7 @@ mod exit;
 mod fields;
 mod histogram;
 mod http;
+mod keys;
 mod kv;
 mod load;
 mod logging;
@@ -58,6 +59,7 @@ struct CommandLine {
 enum Command {
     Serve(serve::Serve),
     Dev(dev::Dev),
+    Keygen(keys::Keygen),
     Status(status::Status),
     Put(kv::Put),
     Get(kv::Get),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
     let result = match command.unwrap_or_else(|| Command::Serve(serve::Serve::alone())) {
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
+        Command::Keygen(keygen) => keygen.run(),
         Command::Status(status) => status.run(),
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use quorate::Node;
 use quorate::api::MemberInfo;
 use quorate::env::disk::SyncMode;
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Spawner, io::block_on};
 use quorate::error::Refused;
+use quorate::helix::keys::Ed25519;
 use quorate::id::NodeId;
 use quorate::kv::{Command, Limits, Store};
-use quorate::raft::Node;
 use quorate::scope::first::{First, first};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use smol::LocalExecutor;
@@ -21,9 +22,10 @@ use smol::LocalExecutor;
 use crate::client::print;
 use crate::exit::Failure;
 use crate::fields::Flags;
+use crate::keys::read_secret;
 use crate::logging;
 use crate::settings::{Settings, StoreLimits, Sync};
-use crate::stack::{Member, Parts, asked_to_end, bound, end, listen, unusable};
+use crate::stack::{Engine, Member, Parts, asked_to_end, bound, end, listen, unusable};
 
 /// How long to wait before the limits of the cluster are proposed again.
 const CONFIGURE_AGAIN: Duration = Duration::from_secs(1);
@@ -81,7 +83,7 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
     let mut addresses = settings.peers.clone();
     addresses.remove(&node);
     let parts = Parts {
-        config: settings.config.clone(),
+        engine: engine(&settings)?,
         disk,
         clients,
         peers,
@@ -98,6 +100,27 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
             farewell();
             end(vec![member]).await
         }
+    }
+}
+
+/// The engine that the settings choose.
+fn engine(settings: &Settings) -> Result<Engine, Failure> {
+    let Some(helix) = &settings.helix else {
+        return Ok(Engine::Raft(settings.config.clone()));
+    };
+    let (node, path) = (helix.config.node, helix.secret_key.display());
+    let secret = read_secret(&helix.secret_key)?;
+    let keys = Ed25519::new(secret, helix.public_keys.clone())
+        .map_err(|why| Failure::usage(format!("member_keys: {why}")))?;
+    match keys.owner() {
+        Some(owner) if owner == node => Ok(Engine::Helix(helix.config.clone(), keys)),
+        Some(owner) => Err(Failure::usage(format!(
+            "the secret key {path} is that of node {owner}, and this is node {node}"
+        ))),
+        None => Err(Failure::usage(format!(
+            "the secret key {path} belongs to no key of member_keys; that of node {node} must be \
+             what `quorate keygen --public {path}` prints"
+        ))),
     }
 }
 
@@ -191,6 +214,9 @@ fn greet(
         true => " alone".to_owned(),
         false => format!(" of {}", settings.config.members.len()),
     };
+    if settings.helix.is_some() {
+        text += ", engine helix";
+    }
     text += &format!(", cluster {}\nclients  http://{client_address}\n", settings.config.cluster);
     if let Some(address) = peer_address {
         text += &format!("peers    {address}\n");

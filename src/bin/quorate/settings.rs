@@ -9,11 +9,19 @@ use std::time::Duration;
 
 use quorate::Config;
 use quorate::config::Timing;
+use quorate::helix::{self, committee::MEMBERS_MIN};
 use quorate::id::{ClusterId, NodeId};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Failure;
 use crate::fields::{Given, Source, Values};
+use crate::keys::public_keys;
+
+/// What the engine raft does not use.
+const HELIX_ONLY: &[&str] =
+    &["secret_key", "member_keys", "view_timeout_ms", "view_timeout_max_ms"];
+/// What the engine helix does not use.
+const RAFT_ONLY: &[&str] = &["heartbeat_ms", "election_min_ms", "election_max_ms"];
 
 /// Where syncs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +39,23 @@ pub(crate) struct StoreLimits {
     pub(crate) quota_bytes: Option<u64>,
 }
 
+/// What only the engine helix must know.
+#[derive(Debug, Clone)]
+pub(crate) struct Helix {
+    pub(crate) config: helix::Config,
+    /// Where this member's secret key is.
+    pub(crate) secret_key: PathBuf,
+    /// The public key of each member.
+    pub(crate) public_keys: BTreeMap<NodeId, [u8; 32]>,
+}
+
 /// Everything that `serve` must know.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Node, cluster, members and timing, checked.
     pub(crate) config: Config,
+    /// If that is the engine.
+    pub(crate) helix: Option<Helix>,
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
     /// Where each member listens for the others; empty for a node alone.
@@ -69,10 +89,23 @@ impl Settings {
                     "{why}; see heartbeat_ms, election_min_ms, election_max_ms and timing"
                 ))
             })?;
+        let is_helix = reader.required("engine", "raft or helix", |text| match text {
+            "raft" => Some(false),
+            "helix" => Some(true),
+            _ => None,
+        })?;
+        let helix = match is_helix {
+            true => Some(reader.helix(&config)?),
+            false => {
+                reader.means_nothing("raft", HELIX_ONLY)?;
+                None
+            }
+        };
         let name = reader.optional("name", "a name", |text| Some(text.to_owned()))?;
         let address = "an IP address and a port, as 127.0.0.1:2379";
         let settings = Self {
             config,
+            helix,
             name: name.unwrap_or_else(|| format!("node-{node}")),
             data_dir: reader.required("data_dir", "a path", |text| Some(text.into()))?,
             peers,
@@ -223,6 +256,86 @@ impl Reader<'_> {
         Ok(timing)
     }
 
+    /// Refuses what the engine does not use: who sets it expects something.
+    fn means_nothing(&self, engine: &str, keys: &[&str]) -> Result<(), Failure> {
+        match keys.iter().find(|key| self.0.get(key).is_some()) {
+            Some(key) => Err(self.wrong(key, &format!("means nothing to the engine {engine}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What the engine helix needs.
+    fn helix(&self, config: &Config) -> Result<Helix, Failure> {
+        self.means_nothing("helix", RAFT_ONLY)?;
+        let members = config.members.len();
+        if members < MEMBERS_MIN {
+            return Err(self.wrong(
+                "engine",
+                &format!(
+                    "helix needs at least {MEMBERS_MIN} members, and the cluster has {members}: \
+                     with fewer, one that lies could do anything"
+                ),
+            ));
+        }
+        let mut helix = helix::Config::new(config.node, config.cluster, config.members.clone())
+            .map_err(Failure::usage)?;
+        helix.timing = self.view_timing()?;
+        Ok(Helix {
+            config: helix,
+            secret_key: self
+                .required("secret_key", "a file of `quorate keygen`", |text| Some(text.into()))?,
+            public_keys: self.public_keys(config)?,
+        })
+    }
+
+    /// One public key for each member.
+    fn public_keys(&self, config: &Config) -> Result<BTreeMap<NodeId, [u8; 32]>, Failure> {
+        const WANTED: &str = "ID=KEY for each member, as 1=64 digits of `quorate keygen`";
+        let text = self.required("member_keys", WANTED, |text| Some(text.to_owned()))?;
+        let keys = public_keys(&text).map_err(|why| self.wrong("member_keys", &why))?;
+        if let Some(missing) = config.members.iter().find(|id| !keys.contains_key(id)) {
+            return Err(self.wrong("member_keys", &format!("there is no key of node {missing}")));
+        }
+        if let Some(stranger) = keys.keys().find(|id| !config.members.contains(id)) {
+            let why = format!("node {stranger} is not in the cluster");
+            return Err(self.wrong("member_keys", &why));
+        }
+        Ok(keys)
+    }
+
+    /// How long views last.
+    fn view_timing(&self) -> Result<helix::config::Timing, Failure> {
+        use helix::config::Timing;
+        let longer = |times: u32| Timing {
+            base: Timing::LAN.base * times,
+            cap: Timing::LAN.cap.map(|cap| cap * times),
+            resend: Timing::LAN.resend * times,
+            announce: Timing::LAN.announce * times,
+        };
+        let mut timing = self.required("timing", "lan, wan or flash", |text| match text {
+            "lan" => Some(Timing::LAN),
+            "wan" => Some(longer(4)),
+            "flash" => Some(longer(8)),
+            _ => None,
+        })?;
+        let positive = |text: &str| text.parse().ok().filter(|&millis: &u64| millis > 0);
+        if let Some(millis) =
+            self.optional("view_timeout_ms", "a number of milliseconds above 0", positive)?
+        {
+            timing.base = Duration::from_millis(millis);
+            timing.cap = timing.cap.map(|cap| cap.max(timing.base));
+            timing.resend = timing.resend.min(timing.base / 4);
+        }
+        if let Some(millis) = self.number("view_timeout_max_ms")? {
+            timing.cap = (millis > 0).then_some(Duration::from_millis(millis));
+        }
+        if timing.cap.is_some_and(|cap| cap < timing.base) {
+            let why = format!("must not be below the time of a first view, {:?}", timing.base);
+            return Err(self.wrong("view_timeout_max_ms", &why));
+        }
+        Ok(timing)
+    }
+
     /// Where clients reach the members: `URL` for this node, `ID=URL` for another.
     fn urls(&self, key: &str, node: NodeId) -> Result<BTreeMap<NodeId, Vec<String>>, Failure> {
         let wanted = "http://HOST:PORT, or ID=http://HOST:PORT for another node";
@@ -327,6 +440,71 @@ mod tests {
             (&["--advertise-client", "a:1"], "flag --advertise-client: advertise_client: `a:1`"),
             (&["--log", "loud"], "flag --log: log: `loud` is not off, error"),
             (&["--data-dir", ""], "flag --data-dir: data_dir: `` is not a path"),
+        ] {
+            let found = settings(flags).expect_err(message);
+            assert!(found.starts_with(message), "{found}");
+        }
+    }
+
+    const FOUR: &str = "1=a:1,2=b:1,3=c:1,4=d:1";
+
+    fn helix(flags: &[&str]) -> Result<Settings, String> {
+        let mut all = vec!["--engine", "helix", "--cluster", FOUR];
+        all.extend(flags);
+        settings(&all)
+    }
+
+    fn member_keys(ids: impl IntoIterator<Item = u8>) -> String {
+        let item = |id: u8| format!("{id}={}", format!("{id:02x}").repeat(32));
+        ids.into_iter().map(item).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn helix_is_told_its_members_keys_and_times() {
+        let keys = member_keys(1..=4);
+        let flags = ["--member-keys", &keys, "--secret-key", "key", "--view-timeout-ms", "300"];
+        let helix = helix(&flags).expect("valid").helix.expect("helix");
+        assert_eq!((helix.config.nodes.len(), helix.public_keys.len()), (4, 4));
+        assert_eq!(helix.config.timing.base.as_millis(), 300);
+        assert_eq!(helix.config.timing.cap.map(|cap| cap.as_secs()), Some(8));
+        assert!(settings(&[]).expect("defaults").helix.is_none());
+    }
+
+    #[test]
+    fn each_mistake_about_helix_is_named_with_its_source() {
+        let (four, three, five) = (member_keys(1..=4), member_keys(1..=3), member_keys(1..=5));
+        let key = ["--secret-key", "key"];
+        let keyed = ["--secret-key", "key", "--member-keys", &four];
+        let more = |flags: &[&'static str]| [&keyed[..], flags].concat();
+        for (flags, message) in [
+            (vec![], "default: secret_key: is not set; it must be a file of `quorate keygen`"),
+            (key.to_vec(), "default: member_keys: is not set"),
+            (
+                [&key[..], &["--member-keys", &three]].concat(),
+                "flag --member-keys: member_keys: there is no key of node 4",
+            ),
+            (
+                [&key[..], &["--member-keys", &five]].concat(),
+                "flag --member-keys: member_keys: node 5 is not in the cluster",
+            ),
+            (
+                [&key[..], &["--member-keys", "1=2"]].concat(),
+                "flag --member-keys: member_keys: `1=2` is not ID=KEY",
+            ),
+            (more(&["--heartbeat-ms", "100"]), "flag --heartbeat-ms: heartbeat_ms: means nothing"),
+            (more(&["--view-timeout-ms", "0"]), "flag --view-timeout-ms: view_timeout_ms: `0` is"),
+            (
+                more(&["--view-timeout-max-ms", "1"]),
+                "flag --view-timeout-max-ms: view_timeout_max_ms: must not be below",
+            ),
+        ] {
+            let found = helix(&flags).expect_err(message);
+            assert!(found.starts_with(message), "{found}");
+        }
+        for (flags, message) in [
+            (&["--engine", "paxos"][..], "flag --engine: engine: `paxos` is not raft or helix"),
+            (&["--engine", "helix"], "flag --engine: engine: helix needs at least 4 members"),
+            (&["--secret-key", "x"], "flag --secret-key: secret_key: means nothing to the engine"),
         ] {
             let found = settings(flags).expect_err(message);
             assert!(found.starts_with(message), "{found}");

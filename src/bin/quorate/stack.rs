@@ -5,34 +5,87 @@
 //! has; the *transport* carries the last words and is dropped at the very end.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
-use quorate::Fatal;
 use quorate::api::{ApiLimits, Gateway, MemberInfo};
 use quorate::config::Config;
 use quorate::env::io::TcpListener;
 use quorate::env::net::{NetLimits, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
-use quorate::id::NodeId;
+use quorate::helix::{self, keys::Ed25519};
+use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
-use quorate::raft::{Node, Observer};
+use quorate::raft;
 use quorate::scope::bell::Bell;
 use quorate::scope::desk::{Answer, ticket};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;
 use quorate::tcp::{self, Identity, Meter, TcpLimits, Transport};
+use quorate::{Fatal, Node};
 
 use crate::exit::{Exit, Failure};
 
 /// The exit code of shells for a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
+/// The engine of a member, and what it is told.
+#[derive(Debug)]
+pub(crate) enum Engine {
+    Raft(Config),
+    Helix(helix::Config, Ed25519),
+}
+
+impl Engine {
+    fn node(&self) -> NodeId {
+        match self {
+            Self::Raft(config) => config.node,
+            Self::Helix(config, _) => config.node,
+        }
+    }
+
+    fn cluster(&self) -> ClusterId {
+        match self {
+            Self::Raft(config) => config.cluster,
+            Self::Helix(config, _) => config.instance,
+        }
+    }
+
+    fn peers(&self) -> Vec<NodeId> {
+        match self {
+            Self::Raft(config) => config.peers().collect(),
+            Self::Helix(config, _) => config.peers().collect(),
+        }
+    }
+
+    /// Reads the journal; the handle, and the life that is to be run.
+    fn start(self, env: Env) -> Result<(Node<Store>, Life), Fatal> {
+        let store = Store::new();
+        Ok(match self {
+            Self::Raft(config) => {
+                let (node, life) = raft::Node::start(config, env, store, Default::default())?;
+                (node.into(), Box::pin(life))
+            }
+            Self::Helix(config, keys) => {
+                let options = helix::node::Options::new(&config.timing);
+                let (keys, observer) = (Box::new(keys), Default::default());
+                let (node, life) = helix::Node::start(config, options, env, keys, store, observer)?;
+                (node.into(), Box::pin(life))
+            }
+        })
+    }
+}
+
+/// The life of a node, whichever engine it runs.
+type Life = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
+
 /// What a member is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) config: Config,
+    pub(crate) engine: Engine,
     pub(crate) disk: Disk,
     pub(crate) clients: TcpListener,
     /// Where the other members reach this one; none for a node alone.
@@ -60,9 +113,9 @@ impl Member {
     /// # Errors
     /// If the data directory cannot be used.
     pub(crate) fn start(parts: Parts, clock: &Clock, spawner: &Spawner) -> Result<Self, Failure> {
-        let Parts { config, .. } = &parts;
-        let (id, cluster) = (config.node, config.cluster);
-        let (net, wire) = net(id, config.peers(), NetLimits::default());
+        let Parts { engine, .. } = &parts;
+        let (id, cluster) = (engine.node(), engine.cluster());
+        let (net, wire) = net(id, engine.peers(), NetLimits::default());
         let rng = Rng::real();
         let place = parts.disk.place();
         let env = Env {
@@ -72,8 +125,7 @@ impl Member {
             disk: parts.disk,
             spawner: spawner.clone(),
         };
-        let started = Node::start(parts.config, env, Store::new(), Observer::default());
-        let (node, life) = started.map_err(|fatal| unusable(&place, &fatal))?;
+        let (node, life) = parts.engine.start(env).map_err(|fatal| unusable(&place, &fatal))?;
         let transport = parts.peers.map(|listener| {
             let transport = tcp::run(Transport {
                 wire,

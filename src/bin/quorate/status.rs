@@ -144,13 +144,30 @@ fn notes(endpoint: &Endpoint, status: &Value) -> String {
     let threads: Vec<_> = list(status, "threads").filter_map(Value::as_str).collect();
     text += &format!("\n  threads: {}\n", threads.join(", "));
     for peer in list(status, "peers") {
+        let heard = number(peer, "heard_ms").map_or("never".into(), |ms| format!("{ms} ms ago"));
+        if let Some(height) = number(peer, "height") {
+            let node = cell(peer, "node");
+            text += &format!("  peer {node}: claims height {height}, heard {heard}\n");
+            continue;
+        }
         text += &format!(
             "  peer {}: has {}, is sent {}, heard {}\n",
             cell(peer, "node"),
             cell(peer, "match_index"),
             cell(peer, "next_index"),
-            number(peer, "heard_ms").map_or("never".into(), |ms| format!("{ms} ms ago")),
+            heard,
         );
+    }
+    if status.get("engine").and_then(Value::as_str) == Some("helix") {
+        let (height, view) = (cell(status, "height"), cell(status, "view"));
+        text += &format!("  engine helix: decides height {height} in view {view}\n");
+        if let Some(trouble) = status.get("trouble").and_then(Value::as_str) {
+            text += &format!("  IT CANNOT GO ON: {trouble}\n");
+        }
+        for piece in list(status, "evidence") {
+            let (node, pieces) = (cell(piece, "node"), cell(piece, "pieces"));
+            text += &format!("  MEMBER {node} HAS LIED: {pieces} pieces of evidence\n");
+        }
     }
     if status.get("disk_full").and_then(Value::as_bool) == Some(true) {
         text += "  THE DISK IS FULL: reads are served, writes are refused; make room\n";
@@ -182,6 +199,14 @@ mod tests {
         let up = Ok(json!({"node": 1, "role": "leader", "leader": 0, "threads": ["quorate"],
             "peers": [{"node": 2, "match_index": 5, "next_index": 6, "heard_ms": 3}],
             "disk_full": true}));
+        let helix = Ok(json!({"node": 3, "engine": "helix", "height": 9, "view": 1,
+            "trouble": "no committee", "evidence": [{"node": 4, "pieces": 2}],
+            "peers": [{"node": 2, "height": 8, "heard_ms": 3}]}));
+        let text = table(&[(&endpoint("c:1"), &helix)]);
+        assert!(text.contains("decides height 9 in view 1"));
+        assert!(text.contains("CANNOT GO ON: no committee"));
+        assert!(text.contains("MEMBER 4 HAS LIED: 2 pieces"));
+        assert!(text.contains("peer 2: claims height 8, heard 3 ms ago"));
         let down = Err("connection refused".to_owned());
         let (a, b) = (endpoint("a:1"), endpoint("b:1"));
         let text = table(&[(&a, &up), (&b, &down)]);

@@ -8,12 +8,17 @@ use crate::id::NodeId;
 use crate::sim::client::PATIENCE_MAX;
 use crate::sim::machine::{Digest, Write};
 use crate::sim::storm::rage::Relief;
-use crate::sim::storm::{HEALING_ELECTIONS, Outcome, Storm};
+use crate::sim::storm::{Fault, HEALING_ELECTIONS, Outcome, Storm};
 use crate::sim::world::Stopped;
 
 impl Storm<'_> {
     pub(super) fn healing_max(&self) -> Duration {
         Timing::LAN.election_max * HEALING_ELECTIONS
+    }
+
+    /// The nodes whose disks did not rot away.
+    fn survivors(&self) -> Vec<NodeId> {
+        self.cluster.members().into_iter().filter(|node| !self.lost.contains(node)).collect()
     }
 
     /// Ends every trouble; returns how long it took until order was back.
@@ -27,6 +32,9 @@ impl Storm<'_> {
             self.cluster.disk(node).stall_until(healed);
             self.relieve(Relief::Room(node));
             self.relieve(Relief::Resume(node));
+            if self.options.faults.contains(&Fault::Drift) {
+                self.relieve(Relief::Steady(node));
+            }
         }
         let until = healed + self.healing_max();
         let took = self.settle(until)?;
@@ -58,7 +66,7 @@ impl Storm<'_> {
 
     /// Every node takes a write and a read.
     fn serve(&mut self, until: Time) -> Outcome<()> {
-        for (node, client) in self.cluster.members().into_iter().zip(1_000_000..) {
+        for (node, client) in self.survivors().into_iter().zip(1_000_000..) {
             let mut seq = 0;
             loop {
                 self.settle(until)?;
@@ -108,7 +116,8 @@ impl Storm<'_> {
             }
             self.run_until(now + Duration::from_millis(20))?;
         }
-        let node = self.cluster.node(NodeId(1)).expect("settled means that all are up");
+        let first = self.survivors()[0];
+        let node = self.cluster.node(first).expect("settled means that all are up");
         let compared = node.read_stale(|ledger| self.clients.compare(ledger));
         compared.map_err(|what| self.broken("I8", what))
     }
@@ -121,7 +130,7 @@ impl Storm<'_> {
             let digest = node.read_stale(|ledger| ledger.digest());
             Some((status.commit_index, status.applied_index, digest))
         };
-        let states: Vec<_> = self.cluster.members().into_iter().map(state).collect();
+        let states: Vec<_> = self.survivors().into_iter().map(state).collect();
         let complete = |state: &Option<_>| {
             state.is_some_and(|(commit, applied, _)| commit == decided && applied == decided)
         };

@@ -1,14 +1,26 @@
 //! The first phase of a storm: one trouble after another, each with its end planned, while the
 //! clients work and the invariants hold.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::env::Time;
 use crate::error::Fatal;
 use crate::id::NodeId;
-use crate::sim::cluster::Death;
+use crate::sim::cluster::{Cluster, Death};
+use crate::sim::machine::Ledger;
 use crate::sim::net::Weather;
 use crate::sim::storm::{Fault, Outcome, Storm};
+use crate::sim::world::Stopped;
+
+/// How long an upgrade waits for a node to end in order, before it is started over. (A stalled disk
+/// keeps it longer.)
+const UPGRADE_MAX: Duration = Duration::from_millis(500);
+
+/// How right a clock is at best, in thousandths, where clocks drift at all.
+const DRIFT: RangeInclusive<u64> = 900..=1_100;
+/// How wrong it is in trouble.
+const DRIFT_WILD: RangeInclusive<u64> = 500..=2_000;
 
 /// What will end a trouble.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +28,7 @@ pub(super) enum Relief {
     Start(NodeId),
     Resume(NodeId),
     Room(NodeId),
+    Steady(NodeId),
     Mend,
     Calm,
 }
@@ -24,6 +37,9 @@ impl Storm<'_> {
     pub(super) fn rage(&mut self) -> Outcome<()> {
         let longest = self.healing_max();
         let until = Time::ZERO + self.options.span.saturating_sub(longest);
+        if self.options.faults.contains(&Fault::Drift) {
+            self.cluster.members().into_iter().for_each(|node| self.relieve(Relief::Steady(node)));
+        }
         while self.cluster.world().now() < until {
             let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
             let next = (self.cluster.world().now() + pause).min(until);
@@ -38,13 +54,27 @@ impl Storm<'_> {
     }
 
     /// Runs until `until`, with the reliefs and the deaths on the way.
-    fn run_to(&mut self, until: Time) -> Outcome<()> {
+    pub(super) fn run_to(&mut self, until: Time) -> Outcome<()> {
+        self.run_to_or(until, |_| false).map(|_| ())
+    }
+
+    /// The same, but not beyond the poll after which `done` holds; says whether it does.
+    pub(super) fn run_to_or(
+        &mut self,
+        until: Time,
+        done: impl Fn(&Cluster<Ledger>) -> bool,
+    ) -> Outcome<bool> {
         loop {
             let relief = self.reliefs.first_key_value().map(|(&(at, _), _)| at);
             let next = relief.map_or(until, |at| at.min(until));
             let now = self.cluster.world().now();
             // A node that has stopped by itself is noticed soon, as a supervisor would.
-            self.run_until((now + Duration::from_millis(50)).min(next))?;
+            let soon = (now + Duration::from_millis(50)).min(next);
+            let cluster = &self.cluster;
+            let stopped = self.checked(cluster.world().run_until(soon, || done(cluster)))?;
+            if stopped == Stopped::Done {
+                return Ok(true);
+            }
             for (node, outcome) in self.cluster.reap() {
                 if outcome.is_err() {
                     self.plan(Duration::from_secs(3), Relief::Start(node));
@@ -59,12 +89,12 @@ impl Storm<'_> {
                 self.relieve(relief);
             }
             if now >= until {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
 
-    fn plan(&mut self, longest: Duration, relief: Relief) {
+    pub(super) fn plan(&mut self, longest: Duration, relief: Relief) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
         self.reliefs.insert((self.cluster.world().now() + after, self.planned), relief);
@@ -72,6 +102,8 @@ impl Storm<'_> {
 
     pub(super) fn relieve(&mut self, relief: Relief) {
         match relief {
+            Relief::Start(node) if self.lost.contains(&node) => {}
+            Relief::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
             Relief::Start(node) => match self.cluster.start(node) {
                 Ok(()) => {}
                 // A write or sync of the start itself failed: another try reads what there is.
@@ -85,12 +117,19 @@ impl Storm<'_> {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
+            Relief::Steady(node) => self.set_clock(node, DRIFT),
             Relief::Mend => self.cluster.heal(),
             Relief::Calm => {
                 self.cluster.world().network(|network| network.set_weather(Weather::CALM));
                 self.cluster.world().note("calm weather");
             }
         }
+    }
+
+    fn set_clock(&mut self, node: NodeId, rates: RangeInclusive<u64>) {
+        let rate = self.rng.within(rates);
+        self.cluster.world().set_rate(node, rate);
+        self.cluster.world().note(format!("the clock of {node:?} runs at {rate} of 1000"));
     }
 
     fn any_node(&self) -> NodeId {
@@ -135,6 +174,23 @@ impl Storm<'_> {
                     disk.fail_next_sync();
                 }
                 self.cluster.world().note(format!("the disk of {node:?} will fail"));
+            }
+            Fault::Rot => self.rot(node),
+            Fault::Drift => {
+                self.set_clock(node, DRIFT_WILD);
+                self.plan(Duration::from_secs(6), Relief::Steady(node));
+            }
+            Fault::Churn => return self.churn(),
+            Fault::Coup => self.cluster.usurp(self.any_node()),
+            Fault::Upgrade => {
+                self.cluster.shutdown(node, UPGRADE_MAX);
+                self.checked(Stopped::Done)?;
+                self.plan(Duration::from_secs(1), Relief::Start(node));
+            }
+            Fault::Sever => {
+                let polls = self.rng.within(1..=40);
+                self.cluster.sever_after(node, polls);
+                self.cluster.world().note(format!("{node:?} loses its role in {polls} polls"));
             }
         }
         Ok(())

@@ -1,0 +1,79 @@
+//! What each liar does, in one line each; the rest is in the files below.
+
+mod blocks;
+mod noise;
+mod votes;
+
+use crate::sim::helix::adversary::hand::Trick;
+
+/// Who lies, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lie {
+    /// Says nothing at all.
+    Mute,
+    /// Says everything, but only to some, and to others in the next height.
+    Withholder,
+    /// Shows one block to one half and another to the other, and votes for both.
+    Equivocator,
+    /// Speaks in the name of others.
+    Impersonator,
+    /// Says again what it heard long ago, also in the name of whoever said it, and for another
+    /// instance of the protocol.
+    Replayer,
+    /// Invents the votes that it needs: for new views, for prepared blocks, for decisions.
+    Forger,
+    /// Sends random bytes, huge numbers, many hashes, and words of heights to come.
+    Flooder,
+    /// Proposes blocks that are not what they should be.
+    Swindler,
+    /// Asks for the next view, always.
+    Racer,
+    /// Claims to be far ahead, and sends nonsense to who asks; leaves blocks out of its words.
+    Poisoner,
+    /// Hears no commands of some of the others, so that they are in none of its blocks. Where there
+    /// are no commands it is honest.
+    Censor,
+}
+
+impl Lie {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Mute,
+        Self::Withholder,
+        Self::Equivocator,
+        Self::Impersonator,
+        Self::Replayer,
+        Self::Forger,
+        Self::Flooder,
+        Self::Swindler,
+        Self::Racer,
+        Self::Poisoner,
+        Self::Censor,
+    ];
+
+    /// Those that speak for themselves only. What nodes say of reads is not signed, so whoever can
+    /// speak in the name of a quorum can show a client an old state.
+    #[must_use]
+    pub fn own_voice() -> Vec<Self> {
+        let voices = |lie: &Self| !matches!(lie, Self::Impersonator | Self::Replayer);
+        Self::ALL.into_iter().filter(voices).collect()
+    }
+
+    /// The liar's program.
+    #[must_use]
+    pub fn trick(self) -> Box<dyn Trick> {
+        match self {
+            Self::Mute => Box::new(noise::Mute),
+            Self::Withholder => Box::new(noise::Withholder),
+            Self::Equivocator => Box::new(votes::Equivocator::default()),
+            Self::Impersonator => Box::new(noise::Impersonator),
+            Self::Replayer => Box::new(noise::Replayer),
+            Self::Forger => Box::new(votes::Forger),
+            Self::Flooder => Box::new(noise::Flooder),
+            Self::Swindler => Box::new(blocks::Swindler),
+            Self::Racer => Box::new(votes::Racer),
+            Self::Poisoner => Box::new(blocks::Poisoner),
+            Self::Censor => Box::new(blocks::Censor),
+        }
+    }
+}
