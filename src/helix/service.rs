@@ -78,6 +78,8 @@ pub(crate) struct Service<M: StateMachine> {
     peers: Vec<NodeId>,
     options: Options,
     patience: Patience,
+    /// Bytes of one batch, unless a single command has more.
+    batch_bytes_max: usize,
     clock: Clock,
     pub(crate) machine: RefCell<M>,
     pub(crate) requests: RefCell<Requests<M::Response>>,
@@ -130,6 +132,7 @@ impl<M: StateMachine> Service<M> {
             me: config.node,
             options,
             patience,
+            batch_bytes_max: BLOCK_BYTES.min(config.limits.block_bytes_max),
             clock,
             machine: RefCell::new(machine),
             requests: RefCell::new(Requests::new(rng.u64() >> 1)),
@@ -343,7 +346,7 @@ impl<M: StateMachine> Service<M> {
 
     /// A batch of what waits, if anything does.
     fn batch(&self, height: Height) -> Option<Bytes> {
-        let chosen = self.pool.borrow_mut().choose(height, BLOCK_BYTES);
+        let chosen = self.pool.borrow_mut().choose(height, self.batch_bytes_max);
         if chosen.is_empty() {
             return None;
         }
