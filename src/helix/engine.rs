@@ -315,41 +315,38 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Hands a block to the application until it has taken it.
+/// Hands a block to the application until it has taken it, or has it from elsewhere.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
     if height <= core.present.delivered.get() {
         // The application kept it through a power cut that this node's own journal did not survive.
         return Ok(());
     }
-    let mut pause = DELIVER_AGAIN;
-    loop {
-        let vouched = vouched(core, height);
-        let delivery = first(core.chain.committed(block, proof), vouched);
-        match first(delivery, core.attend()).await {
-            First::A(First::A(Ok(()))) => break,
-            First::A(First::A(Err(why))) => {
-                core.observer.tell(|| Event::DeliveryFailed { height });
-                core.trouble(format!("block {height} was not taken: {why}"));
-            }
-            First::A(First::B(learned)) => {
-                // The application has it from elsewhere, or is even further.
-                if learned.proof.height > height {
-                    core.sync.told(core, learned);
-                }
-                break;
-            }
-            First::B(stop) => return Err(stop),
+    let taken = first(vouched(core, height), insist(core, block, proof));
+    match first(taken, core.attend()).await {
+        First::A(First::A(learned)) if learned.proof.height > height => {
+            // The application is even further.
+            core.sync.told(core, learned);
         }
-        if let First::B(stop) = first(core.env.clock.sleep(pause), core.attend()).await {
-            return Err(stop);
-        }
-        pause = (pause * 2).min(DELIVER_AGAIN * 64);
+        First::A(First::A(_) | First::B(())) => {}
+        First::B(stop) => return Err(stop),
     }
     core.present.trouble.take();
     core.present.delivered.set(height);
     core.observer.tell(|| Event::Delivered { height, hash });
     Ok(())
+}
+
+/// Hands a block to the application, after ever longer pauses, until it has taken it.
+async fn insist(core: &Core, block: &Block, proof: &BlockProof) {
+    let height = proof.height;
+    let mut pause = DELIVER_AGAIN;
+    while let Err(why) = core.chain.committed(block, proof).await {
+        core.observer.tell(|| Event::DeliveryFailed { height });
+        core.trouble(format!("block {height} was not taken: {why}"));
+        core.env.clock.sleep(pause).await;
+        pause = (pause * 2).min(DELIVER_AGAIN * 64);
+    }
 }
 
 impl Core {

@@ -403,6 +403,8 @@ impl<'a> Term<'a> {
     pub(crate) fn keep_proposal(&self, vote: &Vote, block: Rc<Block>) {
         let Vote { view, hash, signature, .. } = *vote;
         self.proposal.replace(Some(Accepted { view, hash, proposal: signature, block }));
+        // A quorum may have committed to it already.
+        self.core.bell.ring();
     }
 
     // ---- what a view asks for ----
