@@ -109,8 +109,16 @@ struct Bench {
     /// Results of threads that came too late, and that were read.
     fenced: Arc<AtomicU64>,
     read: Cell<u64>,
-    /// Threads, by the number of their call, and how they are told to come to an end.
-    threads: RefCell<Vec<(u64, Arc<AtomicBool>, JoinHandle<()>)>>,
+    threads: RefCell<Vec<Thread>>,
+}
+
+/// A thread of the application.
+struct Thread {
+    /// The call for which it computes.
+    number: u64,
+    /// Tells it to come to an end.
+    ending: Arc<AtomicBool>,
+    handle: JoinHandle<()>,
 }
 
 impl Bench {
@@ -202,7 +210,7 @@ impl Bench {
         let (fenced, whole, began) = (self.fenced.clone(), self.whole, Instant::now());
         let ending = Arc::new(AtomicBool::new(false));
         let end = ending.clone();
-        let thread = std::thread::spawn(move || {
+        let handle = std::thread::spawn(move || {
             while began.elapsed() < whole && !end.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
@@ -210,15 +218,15 @@ impl Bench {
                 fenced.fetch_add(1, Ordering::Relaxed);
             }
         });
-        self.threads.borrow_mut().push((number, ending, thread));
+        self.threads.borrow_mut().push(Thread { number, ending, handle });
         receiver
     }
 
     /// Lets the threads of all calls up to this one send their results, and waits for that.
     fn end_threads(&self, last: u64) {
-        for (_, ending, thread) in self.threads.borrow_mut().extract_if(.., |t| t.0 <= last) {
-            ending.store(true, Ordering::Relaxed);
-            thread.join().expect("it ends");
+        for thread in self.threads.borrow_mut().extract_if(.., |thread| thread.number <= last) {
+            thread.ending.store(true, Ordering::Relaxed);
+            thread.handle.join().expect("it ends");
         }
     }
 
@@ -521,9 +529,11 @@ fn ours(blow: Blow, job: Job, habit: Habit, rounds: u32) -> Row {
     let measured = Rc::new(RefCell::new(Times::default()));
     let times = measured.clone();
     let driver = spawner.spawn(async move {
+        let mut found = Times::default();
         for _ in 0..rounds {
-            cluster.round(blow, &mut times.borrow_mut()).await;
+            cluster.round(blow, &mut found).await;
         }
+        times.replace(found);
         for task in cluster.tasks {
             task.cancel().await;
         }
@@ -584,16 +594,18 @@ fn control(model: Model, habit: Habit, rounds: u32) -> Row {
             worker.first(&worker.entered);
         }
     }));
-    let measured = Rc::new(RefCell::new((Times::default(), 0)));
+    let measured = Rc::new(RefCell::new((Times::default(), false)));
     let (found, striker) = (measured.clone(), bench.clone());
     let driver = spawner.spawn(async move {
+        let mut times = Times::default();
+        let mut never = false;
         for _ in 0..rounds {
-            let (times, never) = &mut *found.borrow_mut();
-            if !control_round(&striker, &strike, times).await {
-                *never += 1;
+            never = !control_round(&striker, &strike, &mut times).await;
+            if never {
                 break;
             }
         }
+        found.replace((times, never));
         for task in tasks {
             task.cancel().await;
         }
@@ -601,7 +613,7 @@ fn control(model: Model, habit: Habit, rounds: u32) -> Row {
     io::block_on(&executor, driver);
     bench.end_threads(u64::MAX);
     let (times, never) = measured.take();
-    let more = if never > 0 { format!("never; given up after {GIVE_UP:?}") } else { String::new() };
+    let more = if never { format!("never; given up after {GIVE_UP:?}") } else { String::new() };
     Row { model, blow: Blow::Election, job: Job::Making, habit, times, more }
 }
 

@@ -3,6 +3,7 @@
 //! [`Engine::start`] returns a handle and a [`Life`], a future to be run on the embedder's executor;
 //! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as rude.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -231,9 +232,12 @@ impl fmt::Debug for Life {
 async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let talk = first(core.announce(), sync::run(&core));
-        let beside = first(sync::serve(&core), first(core.write_decisions(), talk));
-        match first(&mut journal, first(rule(&core), beside)).await {
+        // Pinned here, once: a future that is handed on by value is stored twice.
+        let (rule, serve) = (pin!(rule(&core)), pin!(sync::serve(&core)));
+        let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
+        let write = pin!(core.write_decisions());
+        let beside = first(serve, first(write, first(announce, sync)));
+        match first(&mut journal, first(rule, beside)).await {
             First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
             First::B(First::B(First::B(
@@ -250,22 +254,22 @@ async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// Height after height.
+/// Height after height, until the node must stop.
 async fn rule(core: &Core) -> Stop {
-    let never = async {
-        deliver_again(core).await?;
-        loop {
-            if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
-                return Err(core.attend().await);
-            }
-            let ended = term::run(core).await?;
-            follow(core, ended).await?;
-        }
-    };
-    let ended: Result<std::convert::Infallible, Stop> = never.await;
-    match ended {
+    match heights(core).await {
         Ok(never) => match never {},
         Err(stop) => stop,
+    }
+}
+
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    deliver_again(core).await?;
+    loop {
+        if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
+            return Err(core.attend().await);
+        }
+        let ended = term::run(core).await?;
+        follow(core, ended).await?;
     }
 }
 
@@ -322,8 +326,8 @@ async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), S
         // The application kept it through a power cut that this node's own journal did not survive.
         return Ok(());
     }
-    let taken = first(vouched(core, height), insist(core, block, proof));
-    match first(taken, core.attend()).await {
+    let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
+    match first(first(vouched, insist), pin!(core.attend())).await {
         First::A(First::A(learned)) if learned.proof.height > height => {
             // The application is even further.
             core.sync.told(core, learned);

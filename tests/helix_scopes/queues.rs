@@ -73,7 +73,7 @@ fn literal_design(order: Order, seed: u64, messages: u32) -> (bool, bool, u32) {
     let commit = Rc::new(Rendezvous::<u32>::default());
     let committed = Rc::new(Cell::new(0));
     let (sender, gossip) = async_channel::bounded(16);
-    (1..=messages).for_each(|n| sender.try_send(n).unwrap());
+    (1..=messages).for_each(|n| sender.try_send(n).expect("it has room"));
     let (to_term, from_term, count) = (message.clone(), commit.clone(), committed.clone());
     let _main_loop = executor.spawn(group, async move {
         loop {
