@@ -67,7 +67,7 @@ fn seven_nodes_survive_seeds_1_to_60() {
 }
 
 fn with_clients(nodes: u64) -> Options {
-    Options { clients: 6, lies: Lie::own_voice(), ..of_nodes(nodes) }
+    Options { clients: 6, ..of_nodes(nodes) }
 }
 
 /// What clients see is linearizable, whoever lies.

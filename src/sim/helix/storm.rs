@@ -96,6 +96,7 @@ pub struct Options {
     /// The longest time between two troubles.
     pub calm_max: Duration,
     /// How many clients write to and read from a ledger; with none of them, blocks are a mason's.
+    /// With clients, liars speak for themselves only, see [`Lie::own_voice`].
     pub clients: u32,
     /// How ready tasks are chosen.
     pub order: Order,
@@ -183,21 +184,27 @@ pub struct Failure {
     pub at: Time,
     /// The last lines of the trace.
     pub tail: Vec<String>,
+    /// The command that replays it, if it was a storm as the command line sends it.
+    pub replay: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, violation, at, tail } = self;
+        let Self { seed, nodes, violation, at, tail, replay } = self;
         writeln!(f, "{}", tail.join("\n"))?;
         writeln!(f, "seed {seed}, {nodes} nodes, at {at:?}: broken invariant {violation}")?;
-        write!(f, "{}", replay(*seed, *nodes))
+        write!(f, "{replay}")
     }
 }
 
 impl std::error::Error for Failure {}
 
-fn replay(seed: u64, nodes: u64) -> String {
-    format!("replay: cargo run --release -- storm {seed} --engine helix --nodes {nodes} --trace")
+fn replay(seed: u64, options: &Options) -> String {
+    let Options { nodes, clients, .. } = options;
+    let clients = if *clients > 0 { format!(" --clients {clients}") } else { String::new() };
+    format!(
+        "replay: cargo run --release -- storm {seed} --engine helix --nodes {nodes}{clients} --trace"
+    )
 }
 
 /// Runs the storm of a seed.
@@ -229,7 +236,7 @@ fn conduct(
     options: &Options,
     trouble: impl FnOnce(&mut Storm<'_>) -> Outcome<()>,
 ) -> Result<Report, Box<Failure>> {
-    let mut witness = Witness { seed, nodes: options.nodes, survived: false };
+    let mut witness = Witness { seed, replay: replay(seed, options), survived: false };
     let mut storm = Storm::new(seed, options);
     let outcome = trouble(&mut storm).and_then(|()| storm.heal());
     witness.survived = true;
@@ -252,6 +259,7 @@ fn conduct(
             violation,
             at: world.now(),
             tail: world.trace().take_text(),
+            replay: replay(seed, options),
         })),
     }
 }
@@ -259,16 +267,15 @@ fn conduct(
 /// Says which seed it was when a node panics.
 struct Witness {
     seed: u64,
-    nodes: u64,
+    replay: String,
     survived: bool,
 }
 
 impl Drop for Witness {
     fn drop(&mut self) {
         if !self.survived {
-            let Self { seed, nodes, .. } = self;
-            eprintln!("a node panicked in the storm of seed {seed} with {nodes} nodes");
-            eprintln!("{}", replay(*seed, *nodes));
+            let Self { seed, replay, .. } = self;
+            eprintln!("a node panicked in the storm of seed {seed}\n{replay}");
         }
     }
 }
@@ -376,7 +383,11 @@ fn any_roster(rng: &Rng, nodes: u64) -> Roster {
 /// As many liars as the committee bears, and sometimes fewer.
 fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeId, Lie> {
     let mut liars = BTreeMap::new();
-    if options.lies.is_empty() || rng.chance(100) {
+    let mut lies = options.lies.clone();
+    if options.clients > 0 {
+        lies.retain(|lie| Lie::own_voice().contains(lie));
+    }
+    if lies.is_empty() || rng.chance(100) {
         return liars;
     }
     // Whoever a changing committee leaves out may be an honest one: it must bear all the liars.
@@ -394,7 +405,7 @@ fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeI
         seats.remove(&node);
         if weight + weigh(node) <= faulty_max(total) {
             weight += weigh(node);
-            liars.insert(node, options.lies[rng.below(options.lies.len())]);
+            liars.insert(node, lies[rng.below(lies.len())]);
         }
     }
     liars
