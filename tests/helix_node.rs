@@ -1,13 +1,13 @@
 //! Helix with a state machine on it: commands, reads, leaders that fail or ignore, restarts.
 
-mod helix_rig;
+mod helix_node_rig;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use helix_rig::{List, Rig};
+use helix_node_rig::{List, Rig};
 use quorate::error::Refused;
 use quorate::helix::batch::COMMAND_WINDOW;
 use quorate::helix::message::Message;

@@ -83,6 +83,8 @@ pub(crate) struct Service<M: StateMachine> {
     peers: Vec<NodeId>,
     options: Options,
     patience: Patience,
+    /// Bytes of one batch, unless a single command has more.
+    batch_bytes_max: usize,
     clock: Clock,
     pub(crate) machine: RefCell<M>,
     pub(crate) requests: RefCell<Requests<M::Response>>,
@@ -136,6 +138,7 @@ impl<M: StateMachine> Service<M> {
             life: rng.u64(),
             options,
             patience,
+            batch_bytes_max: BLOCK_BYTES.min(config.limits.block_bytes_max),
             clock,
             machine: RefCell::new(machine),
             requests: RefCell::new(Requests::new(rng.u64() >> 1)),
@@ -370,7 +373,8 @@ impl<M: StateMachine> Service<M> {
 
     /// A payload of what waits; perhaps nothing does.
     fn payload(&self, height: Height) -> (Bytes, bool) {
-        let (life, commands) = (self.life, self.pool.borrow_mut().choose(height, BLOCK_BYTES));
+        let life = self.life;
+        let commands = self.pool.borrow_mut().choose(height, self.batch_bytes_max);
         let (payload, is_empty) =
             (batch::encode(life, commands.iter().map(|named| &named.command)), commands.is_empty());
         self.read.replace(Some((payload.clone(), Rc::new(Batch { life, commands }))));

@@ -32,6 +32,9 @@ pub(crate) struct Storm {
     /// How many nodes: 3 if it is not said, and for helix 4, which are the fewest there
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
+    /// Helix only: so many clients with commands; with none of them, nodes decide blocks of their own
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    clients: u32,
     /// Virtual seconds of trouble and healing
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -53,8 +56,15 @@ impl Storm {
             }
             Engine::Helix => {
                 let nodes = self.nodes.unwrap_or(4).max(4);
-                let options =
-                    helix::storm::Options { nodes, span, detail, print, ..Default::default() };
+                let clients = self.clients;
+                let options = helix::storm::Options {
+                    nodes,
+                    clients,
+                    span,
+                    detail,
+                    print,
+                    ..Default::default()
+                };
                 self.each(|seed| helix::storm::run(seed, &options))
             }
         }
