@@ -17,10 +17,31 @@
 //! *Polls* counts how often the old future was polled after the event. It must be zero, else this
 //! program fails. *Live* counts the futures of the application before and after the round.
 //!
-//! The application *cooperates* (awaits a channel), *never returns* (and ignores everything), or
-//! computes: *inline*, in polls of 2 ms; *sliced*, with a budget that yields after some 50 µs; *on a
-//! thread*, whose late result meets a closed channel. In the last two and inline, the event comes at
-//! the beginning of a poll: the worst moment.
+//! The application *cooperates* (awaits a timer), *never returns* (and ignores everything), or
+//! computes: *inline*, in polls of 2 ms; *sliced*, with a budget that yields after 50 µs; *on a
+//! thread*, whose late result meets a closed channel. What computes on the loop is hit at the
+//! beginning of a poll, the worst moment; *poll left* is what it went on computing then.
+//!
+//! The controls are the two loops of the documents. *Asks* rings a bell for the callback, and its
+//! worker has to come back from it before it looks at the election; only a callback that cooperates
+//! listens. *Waits* does not even ask. A callback has 10 ms to do if nobody ends it, or for ever.
+//!
+//! # Measured
+//!
+//! On two shared cores of a virtual machine, 1,000 rounds; median in µs, of making a block (judging
+//! one is the same within a microsecond). The longest are the operating system's, up to 15 ms where
+//! other programs want the cores: each shows in all columns alike.
+//!
+//! | application | dropped by us | entered | at work | asks | waits |
+//! |---|---|---|---|---|---|
+//! | cooperates | 0.3 | 0.5 | 485 | 0.7 | 11,400 |
+//! | never returns | 0.3 | 0.4 | 486 | never | never |
+//! | inline | 2,001.7: the poll and 1.3 | 2,002.0 | 2,513 | 10,100 | 10,000 |
+//! | sliced | 51.1: the slice and 0.4 | 51.2 | 535 | 20,300 | 18,300 |
+//! | on a thread | 0.9 | 1.4 | 492 | 15,900 | 19,900 |
+//!
+//! A synced block does the same: dropped after 0.3 to 0.8, the next term entered after 0.9 to 2.5.
+//! *At work* is ed25519 on one thread for four nodes: 4 signatures and some 20 checks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
