@@ -138,7 +138,8 @@ pub(crate) fn show(value: f64, unit: &str) -> String {
 
 fn digits(value: f64) -> String {
     let places = match value.abs() {
-        0.0 | 100.0.. => 0,
+        whole if whole.fract() == 0.0 => 0,
+        100.0.. => 0,
         10.0..100.0 => 1,
         _ => 2,
     };

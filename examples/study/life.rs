@@ -1,6 +1,6 @@
 //! Creating a worker, letting it end, and ending it while it waits.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::hint::black_box;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use quorate::env::Clock;
 use quorate::env::io::block_on;
+use quorate::scope::bell::Bell;
 use smol::LocalExecutor;
 
 use crate::figures::Figures;
@@ -106,7 +107,7 @@ fn end_processes(figures: &mut Figures) -> io::Result<()> {
 
 /// Blocks until the others have certainly come to wait.
 fn thread_sleep(clock: &Clock, span: Duration) {
-    smol::block_on(clock.sleep(span));
+    block_on(&LocalExecutor::new(), clock.sleep(span));
 }
 
 fn end_threads(figures: &mut Figures) -> io::Result<()> {
@@ -153,19 +154,19 @@ fn end_tasks(figures: &mut Figures) {
         let clock = Clock::real();
         let (mut tasks, mut futures) = (Vec::new(), Vec::new());
         for _ in 0..20 {
-            let waiting: Vec<_> = (0..1_000).map(|_| inner.spawn(pending::<()>())).collect();
+            let waiters: Vec<_> = (0..1_000).map(|_| inner.spawn(waiting())).collect();
             futures_lite::future::yield_now().await;
             let start = clock.now();
-            for task in waiting {
+            for task in waiters {
                 task.cancel().await;
             }
             tasks.push(nanos(clock.now().since(start)) / 1_000.0);
-            let mut waiting = Vec::new();
+            let mut waiters = Vec::new();
             for _ in 0..1_000 {
-                waiting.push(polled(Box::pin(pending())).await);
+                waiters.push(polled(Box::pin(waiting())).await);
             }
             let start = clock.now();
-            drop(waiting);
+            drop(waiters);
             futures.push(nanos(clock.now().since(start)) / 1_000.0);
         }
         (Spread::of(tasks), Spread::of(futures))
@@ -173,6 +174,11 @@ fn end_tasks(figures: &mut Figures) {
     let (tasks, futures) = block_on(&executor, measured);
     figures.add(END, "task: Task::cancel, awaited", "takes", "ns", tasks);
     figures.add(END, "future in a box: drop", "takes", "ns", futures);
+}
+
+/// Waits for a bell of its own, which nobody rings.
+async fn waiting() {
+    Bell::new().heard().await;
 }
 
 /// A future that has begun to wait.

@@ -26,7 +26,7 @@ impl Spread {
             return Self { samples: 0, ..Self::exactly(f64::NAN) };
         }
         samples.sort_by(f64::total_cmp);
-        let at = |percent: usize| samples[(samples.len() - 1) * percent / 100];
+        let at = |percent: usize| samples[((samples.len() - 1) * percent + 50) / 100];
         Self { median: at(50), low: at(10), high: at(90), samples: samples.len() }
     }
 }
@@ -52,6 +52,10 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: f64,
     /// Voluntary and involuntary ones.
     pub(crate) switches: f64,
+    /// The involuntary ones: the kernel took the processor away.
+    pub(crate) involuntary: f64,
+    /// Bytes that it caused to be written to a device.
+    pub(crate) written: f64,
 }
 
 impl Usage {
@@ -62,6 +66,8 @@ impl Usage {
             for task in fs::read_dir(format!("/proc/{pid}/task"))? {
                 sum.add(&task?.path().to_string_lossy());
             }
+            let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+            sum.written += field(&io, "write_bytes");
         }
         Ok(sum)
     }
@@ -77,14 +83,20 @@ impl Usage {
     fn add(&mut self, task: &str) {
         let status = fs::read_to_string(format!("{task}/status")).unwrap_or_default();
         let statistics = fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
-        self.switches += field(&status, "voluntary_ctxt_switches")
-            + field(&status, "nonvoluntary_ctxt_switches");
+        let involuntary = field(&status, "nonvoluntary_ctxt_switches");
+        self.switches += field(&status, "voluntary_ctxt_switches") + involuntary;
+        self.involuntary += involuntary;
         let run = statistics.split_ascii_whitespace().next().and_then(|ns| ns.parse::<f64>().ok());
         self.cpu_ns += run.unwrap_or(0.0);
     }
 
     pub(crate) fn since(self, before: Self) -> Self {
-        Self { cpu_ns: self.cpu_ns - before.cpu_ns, switches: self.switches - before.switches }
+        Self {
+            cpu_ns: self.cpu_ns - before.cpu_ns,
+            switches: self.switches - before.switches,
+            involuntary: self.involuntary - before.involuntary,
+            written: self.written - before.written,
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Threads, tasks and futures are made in a process of their own, which prints what it grew by.
 
-use std::future::pending;
 use std::io;
 use std::sync::mpsc;
 use std::thread;
 
 use async_channel::bounded;
+use futures_lite::future::{block_on, poll_once};
 use quorate::scope::bell::Bell;
 use quorate::scope::nursery::Nursery;
 use smol::LocalExecutor;
@@ -136,16 +136,16 @@ fn tasks(count: usize) -> io::Result<()> {
 }
 
 fn futures(count: usize) -> io::Result<()> {
-    let bells: Vec<_> = (0..count).map(|_| Bell::new()).collect();
     grown(count, || {
         let mut nursery = Nursery::<u64>::new();
-        for bell in &bells {
-            nursery.add(async {
+        for _ in 0..count {
+            let bell = Bell::new();
+            nursery.add(async move {
                 bell.heard().await;
-                pending().await
+                0
             });
         }
-        let polled = smol::block_on(futures_lite::future::poll_once(nursery.next()));
+        let polled = block_on(poll_once(nursery.next()));
         assert_eq!(polled, None, "all wait");
         Ok(nursery)
     })?;

@@ -65,7 +65,10 @@ fn measure(
     let before = Usage::of(&pids)?;
     let spread = time_each(BATCHES, rounds, round);
     let used = Usage::of(&pids)?.since(before);
-    record(figures, subject, spread, used.switches / (2 * rounds * BATCHES) as f64);
+    let messages = (2 * rounds * BATCHES) as f64;
+    record(figures, subject, spread, used.switches / messages);
+    figures.count(SECTION, subject, "of them involuntary", "", used.involuntary / messages);
+    figures.count(SECTION, subject, "bytes written to disk", "", used.written);
     Ok(())
 }
 
