@@ -7,7 +7,12 @@ pub struct Committed<'a> {
     /// Its position in the log; consecutive calls have growing positions (entries of the engine
     /// itself are not shown, so there are gaps).
     pub index: u64,
-    /// The attempt to lead that proposed it: raft's term.
+    /// The attempt to lead that decided it. Epochs only grow along the log, and each belongs to one
+    /// life of one node, which knows while it leads it: what a leader proposes only for the time in
+    /// which it leads names its epoch, and has no effect in an entry of another.
+    ///
+    /// In raft it is the term. In helix it is the height at which the present proposer's unbroken
+    /// run of blocks began.
     pub epoch: u64,
     /// The bytes that were proposed. They were checked for size only: decode with care.
     pub payload: &'a [u8],

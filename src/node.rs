@@ -188,8 +188,9 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// The epoch that this node leads, if it leads: between two calls with the same answer no other
-    /// node's command was applied here as that of another epoch.
+    /// The epoch that this node leads, if it leads. What it proposes is applied in that epoch, or in
+    /// a later one, never in an earlier. It may cease to lead an epoch and lead it again (in helix,
+    /// not in raft), but nobody else ever leads it, and neither does this node after a start.
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
         match &self.0 {
@@ -198,6 +199,16 @@ impl<M: StateMachine> Node<M> {
                 (status.role == raft::Role::Leader).then_some(status.term.0)
             }
             Handle::Helix(node) => node.leading(),
+        }
+    }
+
+    /// Sees to it that somebody leads who lives, for duties that are the leader's. In raft somebody
+    /// does whatever happens; in helix nobody needs a leader as long as nothing is proposed. Call it
+    /// now and then while there are such duties.
+    pub fn want_leader(&self) {
+        match &self.0 {
+            Handle::Raft(_) => {}
+            Handle::Helix(node) => node.want_leader(),
         }
     }
 

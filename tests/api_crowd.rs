@@ -63,9 +63,9 @@ fn a_crowd_beyond_the_limit_is_refused_and_the_others_are_served() {
         }
         surplus(served).await;
         let (memory, files) = (resident_kib(), open_files());
-        for wave in 0..WAVES {
+        for (wave, guest) in guests.iter_mut().enumerate().take(WAVES) {
             surplus(served).await;
-            put(&mut guests[wave], wave).await;
+            put(guest, wave).await;
         }
         if let (Some(before), Some(after)) = (memory, resident_kib()) {
             let grown = after.saturating_sub(before);

@@ -114,7 +114,8 @@ fn unused() -> String {
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let (out, _) = ends(0, &["--help"]);
-    for word in ["serve", "dev", "status", "put", "get", "del", "watch", "storm", "bench"] {
+    for word in ["serve", "dev", "keygen", "status", "put", "get", "del", "watch", "storm", "bench"]
+    {
         assert!(out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {out}");
     }
     for code in ["0  done", "1  ", "2  ", "3  ", "4  ", "5  ", "130  "] {

@@ -1,13 +1,13 @@
 //! Helix with a state machine on it: commands, reads, leaders that fail or ignore, restarts.
 
-mod helix_rig;
+mod helix_node_rig;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use helix_rig::{List, Rig};
+use helix_node_rig::{List, Rig};
 use quorate::error::Refused;
 use quorate::helix::batch::COMMAND_WINDOW;
 use quorate::helix::message::Message;
@@ -213,6 +213,39 @@ fn an_era_belongs_to_one_leader() {
         list.0.iter().map(|&(index, epoch, _)| (index, epoch)).collect::<Vec<_>>()
     });
     assert_eq!(epochs, [(1, 1), (2, 1), (3, 3), (4, 3)]);
+}
+
+/// What a leader was about to propose when it died may still be decided, so its next life must not
+/// lead the same era: it begins another, without being asked.
+#[test]
+fn a_leader_that_is_started_again_begins_an_era() {
+    let mut rig = Rig::new();
+    rig.write(1, "a");
+    assert_eq!(rig.node(1).leading(), Some(1));
+    rig.kill(1);
+    rig.start(1);
+    rig.until("the era of the new life", || rig.node(1).leading() == Some(2));
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(rig.node(2).status().height, Height(2), "one empty block, and no more");
+    assert_eq!(rig.node(2).era(), 2);
+}
+
+/// An idle cluster does not miss its leader, unless somebody does.
+#[test]
+fn a_dead_leader_is_replaced_if_one_is_wanted() {
+    let mut rig = Rig::new();
+    rig.write(1, "a");
+    rig.kill(1);
+    rig.pass(Duration::from_secs(60));
+    assert_eq!((rig.node(3).era(), rig.leader()), (1, None));
+    rig.node(3).want_leader();
+    rig.until("another leader", || rig.leader() == Some(NodeId(2)));
+    let height = rig.node(3).status().height;
+    for _ in 0..60 {
+        rig.node(3).want_leader();
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(rig.node(3).status().height, height, "it lives, so nothing happens");
 }
 
 #[test]

@@ -66,6 +66,30 @@ fn seven_nodes_survive_seeds_1_to_60() {
     must_have_hurt(&storms(1..=60, &of_nodes(7)));
 }
 
+fn with_clients(nodes: u64) -> Options {
+    Options { clients: 6, ..of_nodes(nodes) }
+}
+
+/// What clients see is linearizable, whoever lies.
+fn must_have_served(reports: &[Report]) {
+    let storms = reports.len() as u64;
+    assert!(sum(reports, |r| r.tally.acknowledged) > storms * 100);
+    assert!(sum(reports, |r| r.tally.reads) > storms * 50);
+    assert!(sum(reports, |r| r.tally.unknown) > 0);
+    let censored = |report: &Report| report.liars.values().any(|lie| *lie == Lie::Censor);
+    assert!(reports.iter().any(censored));
+}
+
+#[test]
+fn clients_of_four_nodes_lose_nothing() {
+    must_have_served(&storms(1..=60, &with_clients(4)));
+}
+
+#[test]
+fn clients_of_seven_nodes_lose_nothing() {
+    must_have_served(&storms(1..=20, &with_clients(7)));
+}
+
 #[test]
 fn honest_nodes_alone_survive_each_kind_of_trouble() {
     for (fault, seed) in Fault::ALL.into_iter().zip((1000..).step_by(10)) {

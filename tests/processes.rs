@@ -284,6 +284,28 @@ fn helix_loses_nothing_that_was_acknowledged_when_power_is_lost_everywhere() {
     kill_all_at_once(Engine::Helix);
 }
 
+/// A lease ends although the leader is dead and nobody writes: in an idle cluster of helix nobody
+/// else misses a leader.
+#[test]
+fn leases_end_without_the_leader_that_granted_them() {
+    for engine in [Engine::Raft, Engine::Helix] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cluster = Cluster::start(folder.path(), engine);
+        until("a write", || cluster.put("other", "value").then_some(()));
+        let leader = cluster.leader();
+        let port = cluster.clients[(leader + 1) % engine.nodes()];
+        let grant = r#"{"TTL":"2","ID":"7"}"#;
+        until("a lease", || request(port, "POST", "/v3/lease/grant", grant).ok());
+        let put = r#"{"key":"bGVhc2Vk","value":"eA==","lease":"7"}"#;
+        until("a leased key", || request(port, "POST", "/v3/kv/put", put).ok());
+        cluster.kill(leader);
+        until("the end of the lease", || {
+            let all = cluster.all((leader + 1) % engine.nodes()).ok()?;
+            (!all.contains_key("leased") && all.contains_key("other")).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_termination_signal_ends_every_node_in_good_order() {
     terminate(Engine::Raft);

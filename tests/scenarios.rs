@@ -1,4 +1,5 @@
-//! The scenarios of `tests/scenarios`: commands above the line, everything that happened below it.
+//! The scenarios of `tests/scenarios` and `tests/scenarios_helix`: commands above the line,
+//! everything that happened below it.
 //!
 //! `UPDATE_SCENARIOS=1 cargo test --test scenarios` writes the lower parts anew; read them in
 //! review.
@@ -6,17 +7,27 @@
 use std::fs;
 use std::path::Path;
 
+use quorate::sim::helix;
 use quorate::sim::script::{LINE, run};
 
 #[test]
 fn scenarios_happen_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    happen_as_written("tests/scenarios", 20, run);
+}
+
+#[test]
+fn scenarios_of_helix_happen_as_written() {
+    happen_as_written("tests/scenarios_helix", 7, helix::script::run);
+}
+
+fn happen_as_written(folder: &str, least: usize, run: fn(&str) -> Result<String, String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .expect("the folder of scenarios")
         .map(|entry| entry.expect("a readable folder").path())
         .collect();
     files.sort();
-    assert!(files.len() >= 20, "there are {} scenarios", files.len());
+    assert!(files.len() >= least, "there are {} scenarios", files.len());
     let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
     let mut wrong = vec![];
     for file in files {

@@ -28,7 +28,7 @@ pub(crate) struct Keeper {
     counting: RefCell<Option<Counting>>,
 }
 
-/// The countdown of one leadership.
+/// The countdown of one epoch.
 struct Counting {
     epoch: u64,
     countdown: Countdown,
@@ -48,10 +48,11 @@ impl Keeper {
     /// Does the duty, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            if let Some(epoch) = self.node.leading() {
-                self.lead(epoch).await;
+            match self.node.leading() {
+                Some(epoch) => self.lead(epoch).await,
+                None if self.store.lease_count() > 0 => self.node.want_leader(),
+                None => {}
             }
-            self.counting.take();
             self.pause(Time::NEVER).await;
         }
     }
@@ -73,8 +74,12 @@ impl Keeper {
         if self.node.read(|_| ()).await.is_err() || self.node.leading() != Some(epoch) {
             return;
         }
-        let countdown = Countdown::new(&self.store, epoch, self.now_ns());
-        self.counting.replace(Some(Counting { epoch, countdown }));
+        // Who leads the same epoch again goes on counting: what it has proposed may still come.
+        let known = self.counting.borrow().as_ref().is_some_and(|known| known.epoch == epoch);
+        if !known {
+            let countdown = Countdown::new(&self.store, epoch, self.now_ns());
+            self.counting.replace(Some(Counting { epoch, countdown }));
+        }
         while self.node.leading() == Some(epoch) {
             let (commands, wake) = self.due();
             let idle = commands.is_empty();

@@ -1,6 +1,6 @@
 //! Batches: what the default blocks carry, and which of it counts.
 //!
-//! A block's payload is a list of [`Command`]s. Each names the node whose client asked, a number of
+//! A block's payload is a [`Batch`]: a list of [`Command`]s. Each names the node whose client asked, a number of
 //! that node's, and a height `until` which it may be applied. Its [`CommandId`] is a hash over all
 //! of that, so nobody can take a request's place without being that request.
 //!
@@ -36,7 +36,7 @@ pub const COMMANDS_MAX: usize = 2048;
 pub const COMMAND_HEAD: usize = 8 + 8 + 8 + 1 + 4;
 
 /// Bytes of a batch besides its commands.
-pub const BATCH_HEAD: usize = 4;
+pub const BATCH_HEAD: usize = 8 + 4;
 
 /// What an id is a hash over begins with this.
 const DOMAIN: &[u8] = b"quorate helix command 1\0";
@@ -116,12 +116,22 @@ impl From<Command> for Named {
     }
 }
 
+/// What a block carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// A number that the maker of the block has drawn for its present life: blocks that one node
+    /// made before and after it was started again can be told apart.
+    pub life: u64,
+    /// The commands, in order.
+    pub commands: Vec<Named>,
+}
+
 /// The payload of a block.
 #[must_use]
-pub fn encode<'a>(commands: impl ExactSizeIterator<Item = &'a Command>) -> Bytes {
+pub fn encode<'a>(life: u64, commands: impl ExactSizeIterator<Item = &'a Command>) -> Bytes {
     let mut bytes = Vec::with_capacity(BATCH_HEAD + commands.len() * 64);
     let count = u32::try_from(commands.len()).expect("few commands");
-    let written = count.serialize(&mut bytes);
+    let written = (life, count).serialize(&mut bytes);
     let mut all = commands;
     written
         .and_then(|()| all.try_for_each(|command| command.serialize(&mut bytes)))
@@ -133,10 +143,11 @@ pub fn encode<'a>(commands: impl ExactSizeIterator<Item = &'a Command>) -> Bytes
 ///
 /// # Errors
 /// What is wrong with it; nothing in such a block counts.
-pub async fn decode(payload: &[u8]) -> Result<Vec<Named>, String> {
+pub async fn decode(payload: &[u8]) -> Result<Batch, String> {
     let (mut rest, mut budget) = (payload, Budget::new(SLICE));
     let wrong = |error: std::io::Error| format!("the payload is no batch: {error}");
-    let count = u32::deserialize(&mut rest).map_err(wrong)? as usize;
+    let (life, count) = <(u64, u32)>::deserialize(&mut rest).map_err(wrong)?;
+    let count = count as usize;
     if count > COMMANDS_MAX {
         return Err(format!("{count} commands; at most {COMMANDS_MAX} fit a block"));
     }
@@ -150,7 +161,7 @@ pub async fn decode(payload: &[u8]) -> Result<Vec<Named>, String> {
     if !rest.is_empty() {
         return Err(format!("{} bytes after the last command", rest.len()));
     }
-    Ok(commands)
+    Ok(Batch { life, commands })
 }
 
 /// The commands that stand in the last blocks, and a little more: each until it is expired.
@@ -323,25 +334,26 @@ mod tests {
     fn a_batch_reads_back_and_every_cut_of_it_is_refused() {
         let mark = Command { payload: None, ..command(3, 3).command };
         let commands = [command(1, 1).command, mark, command(2, 2).command];
-        let bytes = encode(commands.iter());
+        let bytes = encode(7, commands.iter());
         let read = block_on(decode(&bytes)).expect("our own");
-        assert!(read.iter().map(|named| &named.command).eq(commands.iter()));
+        assert_eq!(read.life, 7);
+        assert!(read.commands.iter().map(|named| &named.command).eq(commands.iter()));
         for len in 0..bytes.len() {
             assert!(block_on(decode(&bytes[..len])).is_err(), "{len} bytes of it");
         }
         let longer = [&bytes[..], b"x"].concat();
         assert!(block_on(decode(&longer)).is_err());
-        assert_eq!(block_on(decode(&encode([].iter()))), Ok(vec![]));
+        assert_eq!(block_on(decode(&encode(0, [].iter()))), Ok(Batch::default()));
     }
 
     #[test]
     fn a_batch_that_claims_to_be_endless_is_refused_at_once() {
-        assert!(block_on(decode(&u32::MAX.to_le_bytes())).is_err());
+        assert!(block_on(decode(&[0xff; 12])).is_err());
         let too_many = vec![command(1, 1).command; COMMANDS_MAX + 1];
-        assert!(block_on(decode(&encode(too_many.iter()))).is_err());
+        assert!(block_on(decode(&encode(0, too_many.iter()))).is_err());
         // One command whose payload claims four gigabytes.
-        let mut bytes = encode([command(1, 1).command].iter()).to_vec();
-        bytes[4 + 25..4 + 29].copy_from_slice(&u32::MAX.to_le_bytes());
+        let mut bytes = encode(0, [command(1, 1).command].iter()).to_vec();
+        bytes[BATCH_HEAD + 25..BATCH_HEAD + 29].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(block_on(decode(&bytes)).is_err());
     }
 

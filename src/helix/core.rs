@@ -90,6 +90,8 @@ pub(crate) struct Core {
     promise: RefCell<Promise>,
     archive: RefCell<Archive>,
     locker: RefCell<Locker>,
+    /// The last decision, not handed to the journal yet: it goes with the next record.
+    unwritten: RefCell<Option<Record>>,
     outbox: RefCell<VecDeque<Word>>,
     /// Own words that are durable and not counted yet.
     own: RefCell<VecDeque<Message>>,
@@ -125,6 +127,7 @@ impl Core {
             promise: RefCell::new(recovered.promise),
             archive: RefCell::new(recovered.archive),
             locker: RefCell::new(locker),
+            unwritten: RefCell::default(),
             outbox: RefCell::default(),
             own: RefCell::default(),
             bell,
@@ -179,7 +182,25 @@ impl Core {
     // ---- promises ----
 
     fn submit(&self, record: &Record) -> Ticket {
+        self.write_decision();
         self.journal.submit(RECORD, &[&record.encode()])
+    }
+
+    /// Hands the last decision to the journal, if that was not done yet.
+    pub(crate) fn write_decision(&self) {
+        let Some(record) = self.unwritten.take() else { return };
+        let ticket = self.journal.submit(RECORD, &[&record.encode()]);
+        let next = self.tip.borrow().height.next();
+        self.archive.borrow_mut().begins(next, Ticket(ticket.0 + 1));
+    }
+
+    /// Hands a decision to the journal when no other record has come along for a while; for ever.
+    pub(crate) async fn write_decisions(&self) -> std::convert::Infallible {
+        loop {
+            self.until(|| self.unwritten.borrow().is_some().then_some(())).await;
+            self.env.clock.sleep(self.config.timing.resend).await;
+            self.write_decision();
+        }
     }
 
     /// Leaves for a view: nothing of an earlier one will be signed.
@@ -234,15 +255,17 @@ impl Core {
     }
 
     /// Puts a decided block at the end of the chain. What was promised for its height is fulfilled.
+    ///
+    /// Its record is handed to the journal with the next one: a decision is nothing that only this
+    /// node knows, for a quorum has its votes on disk. So a height costs two syncs and not three.
     pub(crate) fn extend(&self, tip: Tip) {
+        self.write_decision();
         let Some((block, proof)) = &tip.decided else { return };
         let known = self.promise.borrow().block(tip.hash).is_some();
         let known = known && self.promise.borrow().height == tip.height;
         let block = (!known).then(|| (**block).clone());
-        let ticket = self.submit(&Record::Decided { proof: (**proof).clone(), block });
-        let next = tip.height.next();
-        self.archive.borrow_mut().begins(next, Ticket(ticket.0 + 1));
-        self.promise.replace(Promise::new(next));
+        self.unwritten.replace(Some(Record::Decided { proof: (**proof).clone(), block }));
+        self.promise.replace(Promise::new(tip.height.next()));
         self.tip.replace(tip);
         // Words about a height that is decided help nobody who cannot fetch the block.
         self.own.borrow_mut().clear();

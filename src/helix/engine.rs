@@ -3,6 +3,7 @@
 //! [`Engine::start`] returns a handle and a [`Life`], a future to be run on the embedder's executor;
 //! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as rude.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -231,11 +232,17 @@ impl fmt::Debug for Life {
 pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let beside = first(sync::serve(&core), first(core.announce(), sync::run(&core)));
-        match first(&mut journal, first(rule(&core), beside)).await {
+        // Pinned here, once: a future that is handed on by value is stored twice.
+        let (rule, serve) = (pin!(rule(&core)), pin!(sync::serve(&core)));
+        let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
+        let write = pin!(core.write_decisions());
+        let beside = first(serve, first(write, first(announce, sync)));
+        match first(&mut journal, first(rule, beside)).await {
             First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
-            First::B(First::B(First::B(First::A(never) | First::B(never)))) => match never {},
+            First::B(First::B(First::B(
+                First::A(never) | First::B(First::A(never) | First::B(never)),
+            ))) => match never {},
         }
     };
     match stopped {
@@ -247,22 +254,22 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// Height after height.
+/// Height after height, until the node must stop.
 async fn rule(core: &Core) -> Stop {
-    let never = async {
-        deliver_again(core).await?;
-        loop {
-            if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
-                return Err(core.attend().await);
-            }
-            let ended = term::run(core).await?;
-            follow(core, ended).await?;
-        }
-    };
-    let ended: Result<std::convert::Infallible, Stop> = never.await;
-    match ended {
+    match heights(core).await {
         Ok(never) => match never {},
         Err(stop) => stop,
+    }
+}
+
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    deliver_again(core).await?;
+    loop {
+        if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
+            return Err(core.attend().await);
+        }
+        let ended = term::run(core).await?;
+        follow(core, ended).await?;
     }
 }
 
@@ -312,41 +319,38 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Hands a block to the application until it has taken it.
+/// Hands a block to the application until it has taken it, or has it from elsewhere.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
     if height <= core.present.delivered.get() {
         // The application kept it through a power cut that this node's own journal did not survive.
         return Ok(());
     }
-    let mut pause = DELIVER_AGAIN;
-    loop {
-        let vouched = vouched(core, height);
-        let delivery = first(core.chain.committed(block, proof), vouched);
-        match first(delivery, core.attend()).await {
-            First::A(First::A(Ok(()))) => break,
-            First::A(First::A(Err(why))) => {
-                core.observer.tell(|| Event::DeliveryFailed { height });
-                core.trouble(format!("block {height} was not taken: {why}"));
-            }
-            First::A(First::B(learned)) => {
-                // The application has it from elsewhere, or is even further.
-                if learned.proof.height > height {
-                    core.sync.told(core, learned);
-                }
-                break;
-            }
-            First::B(stop) => return Err(stop),
+    let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
+    match first(first(vouched, insist), pin!(core.attend())).await {
+        First::A(First::A(learned)) if learned.proof.height > height => {
+            // The application is even further.
+            core.sync.told(core, learned);
         }
-        if let First::B(stop) = first(core.env.clock.sleep(pause), core.attend()).await {
-            return Err(stop);
-        }
-        pause = (pause * 2).min(DELIVER_AGAIN * 64);
+        First::A(First::A(_) | First::B(())) => {}
+        First::B(stop) => return Err(stop),
     }
     core.present.trouble.take();
     core.present.delivered.set(height);
     core.observer.tell(|| Event::Delivered { height, hash });
     Ok(())
+}
+
+/// Hands a block to the application, after ever longer pauses, until it has taken it.
+async fn insist(core: &Core, block: &Block, proof: &BlockProof) {
+    let height = proof.height;
+    let mut pause = DELIVER_AGAIN;
+    while let Err(why) = core.chain.committed(block, proof).await {
+        core.observer.tell(|| Event::DeliveryFailed { height });
+        core.trouble(format!("block {height} was not taken: {why}"));
+        core.env.clock.sleep(pause).await;
+        pause = (pause * 2).min(DELIVER_AGAIN * 64);
+    }
 }
 
 impl Core {
@@ -375,6 +379,7 @@ impl Core {
 
 /// Waits until the journal has synced what was submitted, if it can, and the words have left.
 async fn settled(core: &Core) {
+    core.write_decision();
     let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
             core.bell.heard().await;

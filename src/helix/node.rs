@@ -39,6 +39,8 @@ pub struct Node<M: StateMachine> {
     service: Rc<Service<M>>,
     options: Options,
     nodes: Vec<NodeId>,
+    /// A leader that was not heard of for so long is gone.
+    silence_max: Duration,
 }
 
 /// What a node takes on of its clients and its peers, and how long it tries.
@@ -144,11 +146,12 @@ impl<M: StateMachine> Node<M> {
             keys,
             trigger: Box::new(Timer::new(clock, config.timing.base, config.timing.cap)),
         };
+        let silence_max = 3 * config.timing.base.max(config.timing.announce);
         let (engine, life) = Engine::start(config, env, spi, observer)?;
         service.recovered(engine.status().tip);
         let future = Box::pin(live(service.clone(), engine.clone(), life));
         let life = Life { future, ending: Box::new(Ending(service.clone())) };
-        Ok((Self { engine, service, options, nodes }, life))
+        Ok((Self { engine, service, options, nodes, silence_max }, life))
     }
 
     /// The engine itself.
@@ -214,8 +217,8 @@ impl<M: StateMachine> Node<M> {
         look(&self.service.machine.borrow())
     }
 
-    /// The present era: the height at which the last proposer's unbroken run of blocks began; zero
-    /// before the first block.
+    /// The present era: the height at which the unbroken run of blocks of the last proposer, in its
+    /// present life, began; zero before the first block.
     #[must_use]
     pub fn era(&self) -> u64 {
         self.service.progress().era
@@ -226,6 +229,23 @@ impl<M: StateMachine> Node<M> {
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
         self.service.leading()
+    }
+
+    /// Sees to it that somebody leads who lives. An idle cluster does not notice that its leader is
+    /// gone, and a leader may have duties besides making blocks. If the present one was not heard
+    /// of for long, or is this node and has no era yet, this asks for a block, and so for another
+    /// leader. Call it now and then while there are such duties.
+    pub fn want_leader(&self) {
+        let Some(leader) = self.service.leader() else { return };
+        let status = self.engine.status();
+        let heard = status.peers.iter().find(|(node, ..)| *node == leader);
+        let silent = match heard {
+            Some(&(_, _, ms)) => Duration::from_millis(ms) > self.silence_max,
+            None => leader == status.node && self.leading().is_none(),
+        };
+        if silent {
+            self.service.want_block();
+        }
     }
 
     /// This moment of the node.
@@ -260,6 +280,7 @@ impl<M: StateMachine> Clone for Node<M> {
             service: self.service.clone(),
             options: self.options,
             nodes: self.nodes.clone(),
+            silence_max: self.silence_max,
         }
     }
 }

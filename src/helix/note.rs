@@ -21,7 +21,7 @@ const ANSWER: u8 = 3;
 /// One note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
-    /// Please decide these: a batch, not read yet.
+    /// Please decide these: a batch (of no life), not read yet.
     Commands(Bytes),
     /// The question of a read, with the number of its round.
     Ask(u64),
@@ -79,7 +79,7 @@ pub(crate) fn with_commands(commands: &[Command]) -> Vec<Bytes> {
     if begin < commands.len() {
         notes.push(&commands[begin..]);
     }
-    notes.into_iter().map(|some| Note::Commands(batch::encode(some.iter())).encode()).collect()
+    notes.into_iter().map(|some| Note::Commands(batch::encode(0, some.iter())).encode()).collect()
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn notes_read_back() {
         for note in [
-            Note::Commands(batch::encode([].iter())),
+            Note::Commands(batch::encode(0, [].iter())),
             Note::Ask(7),
             Note::Answer(u64::MAX, Height(3)),
         ] {
@@ -114,7 +114,7 @@ mod tests {
         for note in notes {
             let Some(Note::Commands(batch)) = Note::decode(&note) else { panic!("{note:?}") };
             let read = block_on(batch::decode(&batch)).expect("our own");
-            numbers.extend(read.iter().map(|named| named.command.number));
+            numbers.extend(read.commands.iter().map(|named| named.command.number));
         }
         assert!(numbers.into_iter().eq(0..5_003));
         assert!(with_commands(&[]).is_empty());

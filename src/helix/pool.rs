@@ -245,7 +245,7 @@ impl Pool {
 
     /// Own commands that everybody is to be told now: each after a while, and again now and then,
     /// for words may be lost.
-    pub(crate) fn to_spread(&mut self, now: Time) -> Vec<Command> {
+    pub(crate) fn spread_due(&mut self, now: Time) -> Vec<Command> {
         let (leader, patience) = (self.leader.filter(|&leader| leader != self.me), self.patience);
         let mut commands = Vec::new();
         for id in self.queues.get(&self.me).into_iter().flat_map(|queue| queue.order.values()) {
@@ -265,7 +265,7 @@ impl Pool {
     }
 
     /// Old commands of peers that the leader is to be told now.
-    pub(crate) fn to_relay(&mut self, now: Time) -> Vec<Command> {
+    pub(crate) fn relay_due(&mut self, now: Time) -> Vec<Command> {
         let Some(leader) = self.leader.filter(|&leader| leader != self.me) else {
             return Vec::new();
         };
@@ -401,10 +401,10 @@ mod tests {
         assert!(pool.for_leader(Time(1)).is_empty(), "the same leader");
         pool.led_by(PEER);
         assert_eq!(numbers(&pool.for_leader(Time(2))), [1]);
-        assert!(pool.to_spread(Time(SECOND / 2 - 1)).is_empty());
-        assert_eq!(numbers(&pool.to_spread(Time(SECOND / 2))), [1]);
-        assert!(pool.to_spread(Time(SECOND)).is_empty());
-        assert_eq!(numbers(&pool.to_spread(Time(SECOND * 5 / 2))), [1], "words may be lost");
+        assert!(pool.spread_due(Time(SECOND / 2 - 1)).is_empty());
+        assert_eq!(numbers(&pool.spread_due(Time(SECOND / 2))), [1]);
+        assert!(pool.spread_due(Time(SECOND)).is_empty());
+        assert_eq!(numbers(&pool.spread_due(Time(SECOND * 5 / 2))), [1], "words may be lost");
         pool.led_by(ME);
         assert!(pool.for_leader(Time(3)).is_empty());
     }
@@ -418,13 +418,13 @@ mod tests {
         offer(&mut pool, PEER, command(PEER, 1, 10), 0);
         offer(&mut pool, LEADER, command(LEADER, 2, 10), 0);
         assert_eq!(pool.neglected_at(), None, "the leader may not know it");
-        assert!(pool.to_relay(Time(SECOND - 1)).is_empty());
-        assert_eq!(numbers(&pool.to_relay(Time(SECOND))), [1], "its own it knows");
-        assert!(pool.to_relay(Time(2 * SECOND)).is_empty());
+        assert!(pool.relay_due(Time(SECOND - 1)).is_empty());
+        assert_eq!(numbers(&pool.relay_due(Time(SECOND))), [1], "its own it knows");
+        assert!(pool.relay_due(Time(2 * SECOND)).is_empty());
         assert_eq!(pool.neglected_at(), Some(Time(3 * SECOND)));
         pool.led_by(NodeId(4));
         assert_eq!(pool.neglected_at(), None, "the next one has its own time");
-        assert_eq!(numbers(&pool.to_relay(Time(4 * SECOND))), [1, 2]);
+        assert_eq!(numbers(&pool.relay_due(Time(4 * SECOND))), [1, 2]);
         pool.remove(command(PEER, 1, 10).id);
         pool.remove(command(LEADER, 2, 10).id);
         assert_eq!(pool.neglected_at(), None);

@@ -12,7 +12,10 @@
 //! *Eras.* A node that leads view 0 again and again makes an unbroken run of blocks. The height at
 //! which the present run began is the *era*, and it is what a state machine is told as
 //! [`epoch`](Committed::epoch). It follows from the blocks alone: who made each is in its head, and
-//! stays, whichever view decides it.
+//! stays, whichever view decides it. A node that was started again makes another run, for it has
+//! forgotten what it was about to propose, and that may still come; so a batch has the number of a
+//! life in it, and a leader that is started again begins with an empty block, as one that is
+//! elected does.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +27,7 @@ use bytes::Bytes;
 use event_listener::Event;
 
 use crate::env::{Clock, Rng, Time};
-use crate::helix::batch::{self, COMMAND_WINDOW, Command, Named, Recent};
+use crate::helix::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::block::Block;
 use crate::helix::certificate::BlockProof;
 use crate::helix::config::Config;
@@ -61,8 +64,8 @@ pub(crate) struct Progress {
     pub(crate) index: Index,
     /// Where the present proposer's run of blocks began; 0 before the first.
     pub(crate) era: u64,
-    /// Who made the last block.
-    pub(crate) proposer: Option<NodeId>,
+    /// Who made the last block, and in which of its lives.
+    pub(crate) maker: Option<(NodeId, u64)>,
 }
 
 /// Batches of peers that were not read yet.
@@ -75,9 +78,13 @@ struct Inbox {
 /// See the module's text.
 pub(crate) struct Service<M: StateMachine> {
     me: NodeId,
+    /// Drawn at the start.
+    life: u64,
     peers: Vec<NodeId>,
     options: Options,
     patience: Patience,
+    /// Bytes of one batch, unless a single command has more.
+    batch_bytes_max: usize,
     clock: Clock,
     pub(crate) machine: RefCell<M>,
     pub(crate) requests: RefCell<Requests<M::Response>>,
@@ -89,7 +96,7 @@ pub(crate) struct Service<M: StateMachine> {
     recovered: Cell<Height>,
     leader: Cell<Option<NodeId>>,
     /// The batch that was read last.
-    read: RefCell<Option<(Bytes, Rc<Vec<Named>>)>>,
+    read: RefCell<Option<(Bytes, Rc<Batch>)>>,
     inbox: RefCell<Inbox>,
     /// The latest question of each peer.
     asked: RefCell<BTreeMap<NodeId, u64>>,
@@ -128,8 +135,10 @@ impl<M: StateMachine> Service<M> {
         let peers: Vec<_> = config.peers().collect();
         Self {
             me: config.node,
+            life: rng.u64(),
             options,
             patience,
+            batch_bytes_max: BLOCK_BYTES.min(config.limits.block_bytes_max),
             clock,
             machine: RefCell::new(machine),
             requests: RefCell::new(Requests::new(rng.u64() >> 1)),
@@ -161,9 +170,19 @@ impl<M: StateMachine> Service<M> {
 
     /// The era that this node leads, if it leads: the view is its, and so is the last block.
     pub(crate) fn leading(&self) -> Option<u64> {
-        let Progress { era, proposer, .. } = self.progress.get();
+        let Progress { era, maker, .. } = self.progress.get();
         let leads = self.leader.get() == Some(self.me);
-        (leads && proposer.is_none_or(|proposer| proposer == self.me)).then_some(era)
+        (leads && maker.is_none_or(|maker| maker == (self.me, self.life))).then_some(era)
+    }
+
+    /// Whether the run of blocks is that of an earlier life of this node, which is to be ended.
+    fn resumes(&self) -> bool {
+        let maker = self.progress.get().maker;
+        maker.is_some_and(|(node, life)| node == self.me && life != self.life)
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader.get()
     }
 
     pub(crate) fn malformed(&self) -> u64 {
@@ -198,6 +217,15 @@ impl<M: StateMachine> Service<M> {
         self.stand(number, Some(payload));
         self.bell.ring();
         answer
+    }
+
+    /// Wants a block to be made, unless somebody wants one already.
+    pub(crate) fn want_block(&self) {
+        if self.pool.borrow().is_empty() {
+            let number = self.requests.borrow_mut().mark(Vec::new(), self.clock.now());
+            self.stand(number, None);
+            self.bell.ring();
+        }
     }
 
     pub(crate) fn ask_to_read(&self, read: Read) {
@@ -261,7 +289,9 @@ impl<M: StateMachine> Service<M> {
         loop {
             let Some((from, bytes)) = self.inbox.borrow_mut().take() else { return };
             match batch::decode(&bytes).await {
-                Ok(commands) => commands.into_iter().for_each(|named| self.put(from, named)),
+                Ok(batch) => {
+                    batch.commands.into_iter().for_each(|named| self.put(from, named));
+                }
                 Err(_) => self.malformed.set(self.malformed.get() + 1),
             }
         }
@@ -282,11 +312,11 @@ impl<M: StateMachine> Service<M> {
     /// what has waited for too long.
     fn look(&self, engine: &Engine, now: Time) {
         if now >= self.look.get() {
-            let spread = self.pool.borrow_mut().to_spread(now);
+            let spread = self.pool.borrow_mut().spread_due(now);
             for note in with_commands(&spread) {
                 self.peers.iter().for_each(|&peer| engine.tell(peer, note.clone()));
             }
-            let relayed = self.pool.borrow_mut().to_relay(now);
+            let relayed = self.pool.borrow_mut().relay_due(now);
             self.tell_leader(engine, &relayed);
             let stood = self.requests.borrow_mut().expire(now, self.options.request_timeout);
             for id in stood {
@@ -327,29 +357,28 @@ impl<M: StateMachine> Service<M> {
 
     // ---- blocks ----
 
-    /// The commands of a payload.
-    async fn commands(&self, payload: &Bytes) -> Result<Rc<Vec<Named>>, String> {
+    /// What a payload says.
+    async fn batch(&self, payload: &Bytes) -> Result<Rc<Batch>, String> {
         let same = |(read, _): &&(Bytes, _)| {
             read.as_ptr() == payload.as_ptr() && read.len() == payload.len()
         };
-        let known = self.read.borrow().as_ref().filter(same).map(|(_, commands)| commands.clone());
-        if let Some(commands) = known {
-            return Ok(commands);
+        let known = self.read.borrow().as_ref().filter(same).map(|(_, batch)| batch.clone());
+        if let Some(batch) = known {
+            return Ok(batch);
         }
-        let commands = Rc::new(batch::decode(payload).await?);
-        self.read.replace(Some((payload.clone(), commands.clone())));
-        Ok(commands)
+        let batch = Rc::new(batch::decode(payload).await?);
+        self.read.replace(Some((payload.clone(), batch.clone())));
+        Ok(batch)
     }
 
-    /// A batch of what waits, if anything does.
-    fn batch(&self, height: Height) -> Option<Bytes> {
-        let chosen = self.pool.borrow_mut().choose(height, BLOCK_BYTES);
-        if chosen.is_empty() {
-            return None;
-        }
-        let payload = batch::encode(chosen.iter().map(|named| &named.command));
-        self.read.replace(Some((payload.clone(), Rc::new(chosen))));
-        Some(payload)
+    /// A payload of what waits; perhaps nothing does.
+    fn payload(&self, height: Height) -> (Bytes, bool) {
+        let life = self.life;
+        let commands = self.pool.borrow_mut().choose(height, self.batch_bytes_max);
+        let (payload, is_empty) =
+            (batch::encode(life, commands.iter().map(|named| &named.command)), commands.is_empty());
+        self.read.replace(Some((payload.clone(), Rc::new(Batch { life, commands }))));
+        (payload, is_empty)
     }
 
     async fn create(&self, round: &Round) -> Content {
@@ -357,9 +386,9 @@ impl<M: StateMachine> Service<M> {
         let end = patience.map_or(Time::NEVER, |patience| self.clock.now() + patience);
         loop {
             let changed = self.changed.listen();
-            let batch = self.batch(round.height);
-            let ends = round.view > View::ZERO || self.clock.now() >= end;
-            if let Some(payload) = batch.or_else(|| ends.then(Bytes::new)) {
+            let (payload, is_empty) = self.payload(round.height);
+            let ends = round.view > View::ZERO || self.resumes() || self.clock.now() >= end;
+            if ends || !is_empty {
                 return Content { time: 0, payload };
             }
             first(changed, self.clock.sleep_until(end)).await;
@@ -367,12 +396,9 @@ impl<M: StateMachine> Service<M> {
     }
 
     async fn judge(&self, block: &Block) -> Result<(), String> {
-        if block.payload.is_empty() {
-            return Ok(());
-        }
-        let commands = self.commands(&block.payload).await?;
+        let batch = self.batch(&block.payload).await?;
         let bytes_max = self.options.command_bytes_max;
-        batch::judge(&self.recent, block.height, &commands, bytes_max).await
+        batch::judge(&self.recent, block.height, &batch.commands, bytes_max).await
     }
 
     async fn wanted(&self) {
@@ -412,16 +438,14 @@ impl<M: StateMachine> Service<M> {
             return Err(format!("the state is that of height {}", progress.height));
         }
         // A quorum never accepts a payload that is no batch; if it did, it would mean nothing.
-        let commands = match block.payload.is_empty() {
-            true => Rc::default(),
-            false => self.commands(&block.payload).await.unwrap_or_default(),
-        };
-        if progress.proposer != Some(block.proposer) {
-            (progress.proposer, progress.era) = (Some(block.proposer), height.0);
+        let batch = self.batch(&block.payload).await.unwrap_or_default();
+        let maker = Some((block.proposer, batch.life));
+        if progress.maker != maker {
+            (progress.maker, progress.era) = (maker, height.0);
             self.progress.set(progress);
         }
         let mut budget = Budget::new(APPLIED_PER_TURN);
-        while let Some(named) = commands.get(self.progress.get().done) {
+        while let Some(named) = batch.commands.get(self.progress.get().done) {
             self.apply_one(height, named);
             budget.spend(1).await;
         }

@@ -200,6 +200,10 @@ pub(crate) async fn serve(core: &Core) -> Fatal {
     loop {
         let next = || core.sync.asking.borrow_mut().pop_first();
         let (peer, height) = core.until(next).await;
+        core.write_decision();
+        let submitted = core.journal.submitted();
+        let synced = core.until(|| (core.journal.synced() >= submitted).then_some(()));
+        first(synced, core.env.clock.sleep(core.config.timing.resend)).await;
         let blocks = match core.archive().read(&core.journal, height, bytes_max) {
             Ok(blocks) => blocks,
             Err(fatal) => return fatal,

@@ -16,6 +16,7 @@
 //! holds up an election by that poll and by no other.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,9 +86,12 @@ pub(crate) struct Term<'a> {
 /// Decides the height after the tip.
 pub(crate) async fn run(core: &Core) -> Result<Ended, Stop> {
     let height = core.tip().height.next();
-    let committee = match first(vouched(core, height), committee(core, height)).await {
-        First::A(learned) => return Ok(Ended::Learned(learned)),
-        First::B(committee) => committee?,
+    let committee = {
+        let (vouched, committee) = (pin!(vouched(core, height)), pin!(committee(core, height)));
+        match first(vouched, committee).await {
+            First::A(learned) => return Ok(Ended::Learned(learned)),
+            First::B(committee) => committee?,
+        }
     };
     let term = Term::new(core, committee);
     term.begin();
@@ -181,10 +185,12 @@ impl<'a> Term<'a> {
                 |(_, running)| running,
             );
             let outcome = {
-                let attempt = first(&mut elapsed, view::run(self, ticket));
-                let decided = self.core.until(|| self.decision());
-                let ends = first(self.learned(), first(decided, attempt));
-                first(self.overtaken(), ends).await
+                // Pinned here, once: a future that is handed on by value is stored twice.
+                let (overtaken, learned) = (pin!(self.overtaken()), pin!(self.learned()));
+                let decided = pin!(self.core.until(|| self.decision()));
+                let attempt = pin!(view::run(self, ticket));
+                let ends = first(decided, first(&mut elapsed, attempt));
+                first(overtaken, first(learned, ends)).await
             };
             // Here everything that the view was waiting for has been dropped.
             ticket = match outcome {
@@ -403,6 +409,8 @@ impl<'a> Term<'a> {
     pub(crate) fn keep_proposal(&self, vote: &Vote, block: Rc<Block>) {
         let Vote { view, hash, signature, .. } = *vote;
         self.proposal.replace(Some(Accepted { view, hash, proposal: signature, block }));
+        // A quorum may have committed to it already.
+        self.core.bell.ring();
     }
 
     // ---- what a view asks for ----

@@ -56,9 +56,16 @@
 //!
 //! # What takes long
 //!
-//! One entry is one step, so one entry that deletes a million keys (a range, or the end of a lease
-//! that holds as many) takes about a second, and so does reading as many in one range. Limits on
-//! transactions do not help; ask for less at once.
+//! One entry is one step, and the loop does nothing else meanwhile: no heartbeat, no other client.
+//! One entry that deletes a million keys (a range, or the end of a lease that holds as many) takes
+//! most of a second on every node, reading as many in one range a fifth of one. A step longer than
+//! the shortest election timeout (400 ms) makes the leader step down, so it costs an election; it
+//! loses nothing. Limits on transactions do not help: delete and read by parts, with `limit` and the
+//! last key as the next beginning, or with intervals of some ten thousand keys.
+//!
+//! A snapshot is made chunk by chunk, but restored in one step, at start or when a leader sends one:
+//! a million keys take about half a second, and its bytes are in memory twice. Its node follows
+//! then, and nobody waits for it.
 
 mod check;
 mod command;

@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,10 +17,10 @@ use crate::error::Refused;
 use crate::id::Index;
 use crate::raft::Node;
 use crate::scope::first::{First, first};
-use crate::sim::checker::Checker;
-use crate::sim::cluster::{Cluster, Directory};
+use crate::sim::cluster::Cluster;
 use crate::sim::history::{History, Tally};
 use crate::sim::machine::{Ledger, Probe, Write};
+use crate::sim::world::{Checks, World};
 
 /// The longest time that a client waits for an answer before it goes on with its life; often it is
 /// less. The engine refuses sooner than the longest; that is for nodes that are frozen.
@@ -29,12 +31,37 @@ const PATIENCE_MIN: Duration = Duration::from_millis(150);
 /// The largest padding of a write, in bytes; most are small.
 const PADDING_MAX: u64 = 2_000;
 
+/// A future of a node's answer.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Index, Refused>> + 'a>>;
+
+/// A node as a client sees it, of whichever engine.
+pub trait Served {
+    /// Writes a command; where it stands then.
+    fn write(&self, command: Bytes) -> Answering<'_>;
+    /// Reads where the last write stands.
+    fn last(&self) -> Answering<'_>;
+}
+
+impl Served for Node<Probe<Ledger>> {
+    fn write(&self, command: Bytes) -> Answering<'_> {
+        Box::pin(async move { Ok(self.propose(command).await?.index) })
+    }
+
+    fn last(&self) -> Answering<'_> {
+        Box::pin(self.read(|ledger| ledger.last_index()))
+    }
+}
+
+/// Finds one of the nodes that are up.
+pub type Finding = Box<dyn Fn(&Rng) -> Option<Rc<dyn Served>>>;
+
 /// What the clients of one cluster share.
 struct Office {
-    directory: Directory<Ledger>,
+    find: Finding,
     clock: Clock,
     history: RefCell<History>,
-    checker: Rc<RefCell<Checker>>,
+    /// Told what no client should have seen.
+    complain: Box<dyn Fn(String)>,
     closed: Cell<bool>,
     pause_max: Cell<Duration>,
 }
@@ -49,12 +76,25 @@ impl Clients {
     /// Lets `count` clients begin; each waits up to `pause_max` between two operations.
     #[must_use]
     pub fn new(cluster: &Cluster<Ledger>, count: u32, pause_max: Duration) -> Self {
-        let world = cluster.world();
+        let directory = cluster.directory();
+        let find: Finding = Box::new(move |rng| Some(Rc::new(directory.any(rng)?)));
+        Self::of(cluster.world(), find, count, pause_max)
+    }
+
+    /// The same for any cluster: `find` finds a node that is up.
+    #[must_use]
+    pub fn of<C: Checks + 'static>(
+        world: &World<C>,
+        find: Finding,
+        count: u32,
+        pause_max: Duration,
+    ) -> Self {
+        let checker = world.checker().clone();
         let office = Rc::new(Office {
-            directory: cluster.directory(),
+            find,
             clock: world.clock(),
             history: RefCell::default(),
-            checker: world.checker().clone(),
+            complain: Box::new(move |what| checker.borrow_mut().report("I8", what)),
             closed: Cell::new(false),
             pause_max: Cell::new(pause_max),
         });
@@ -108,7 +148,7 @@ async fn work(client: u32, office: Rc<Office>, rng: Rng) {
     while !office.closed.get() {
         let pause = rng.between(Duration::ZERO, office.pause_max.get());
         office.clock.sleep(pause).await;
-        let Some(node) = office.directory.any(&rng) else {
+        let Some(node) = (office.find)(&rng) else {
             continue;
         };
         let longest = if rng.chance(800) { PATIENCE_MIN * 8 } else { PATIENCE_MAX };
@@ -117,25 +157,19 @@ async fn work(client: u32, office: Rc<Office>, rng: Rng) {
             seq += 1;
             let padding = if rng.chance(50) { rng.within(0..=PADDING_MAX) } else { 8 };
             let command = Write { client, seq }.command(usize::try_from(padding).unwrap_or(0));
-            write(&office, &node, Write { client, seq }, command, patience).await;
+            write(&office, &*node, Write { client, seq }, command, patience).await;
         } else {
-            read(&office, &node, patience).await;
+            read(&office, &*node, patience).await;
         }
     }
 }
 
-async fn write(
-    office: &Office,
-    node: &Node<Probe<Ledger>>,
-    write: Write,
-    command: Bytes,
-    patience: Sleep,
-) {
+async fn write(office: &Office, node: &dyn Served, write: Write, command: Bytes, patience: Sleep) {
     let floor = office.history.borrow_mut().begin_write(write);
-    let answer = first(node.propose(command), patience).await;
+    let answer = first(node.write(command), patience).await;
     let mut history = office.history.borrow_mut();
     let seen = match answer {
-        First::A(Ok(applied)) => history.acknowledged(write, floor, applied.index),
+        First::A(Ok(index)) => history.acknowledged(write, floor, index),
         First::A(Err(refused)) => {
             history.refused(write, &refused);
             Ok(())
@@ -145,10 +179,9 @@ async fn write(
     office.report(seen);
 }
 
-async fn read(office: &Office, node: &Node<Probe<Ledger>>, patience: Sleep) {
+async fn read(office: &Office, node: &dyn Served, patience: Sleep) {
     let floor = office.history.borrow().begin_read();
-    let look = node.read(|ledger| ledger.last_index());
-    let answer: First<Result<Index, Refused>, ()> = first(look, patience).await;
+    let answer = first(node.last(), patience).await;
     let mut history = office.history.borrow_mut();
     let seen = match answer {
         First::A(Ok(last)) => history.read(floor, last),
@@ -163,7 +196,7 @@ async fn read(office: &Office, node: &Node<Probe<Ledger>>, patience: Sleep) {
 impl Office {
     fn report(&self, seen: Result<(), String>) {
         if let Err(what) = seen {
-            self.checker.borrow_mut().report("I8", what);
+            (self.complain)(what);
         }
     }
 }

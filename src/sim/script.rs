@@ -458,22 +458,22 @@ fn name(node: Option<NodeId>) -> String {
     node.map_or("none".into(), |node| node.to_string())
 }
 
-fn parse<T: std::str::FromStr>(word: &str) -> Result<T, String> {
+pub(crate) fn parse<T: std::str::FromStr>(word: &str) -> Result<T, String> {
     word.parse().map_err(|_| format!("`{word}` is no number"))
 }
 
-fn parse_node(word: &str) -> Result<NodeId, String> {
+pub(crate) fn parse_node(word: &str) -> Result<NodeId, String> {
     match parse(word)? {
         id @ 1..=9 => Ok(NodeId(id)),
         _ => Err("nodes are 1 to 9".into()),
     }
 }
 
-fn any_or_node(word: &str) -> Result<Option<NodeId>, String> {
+pub(crate) fn any_or_node(word: &str) -> Result<Option<NodeId>, String> {
     if word == "*" { Ok(None) } else { parse_node(word).map(Some) }
 }
 
-fn parse_span(word: &str) -> Result<Duration, String> {
+pub(crate) fn parse_span(word: &str) -> Result<Duration, String> {
     if let Some(millis) = word.strip_suffix("ms") {
         return parse(millis).map(Duration::from_millis);
     }

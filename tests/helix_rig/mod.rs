@@ -1,242 +1,459 @@
-//! What the tests of helix's service share: four nodes on this thread, a network that can be cut
-//! and listened to, and a clock that moves only when nothing else can happen.
-#![allow(dead_code)] // each test file uses its part
+//! Engines under test, driven by hand: virtual time, disks that can lose power, links that can be
+//! cut, an application whose every answer is planned, and an executor whose order is a seed.
+//!
+//! Nothing happens unless the test says so: [`Rig::step`] polls one task or delivers one frame, and
+//! the clock stands still until [`Rig::run_for`]. Every frame and every event passes the
+//! [`Ledger`], so no test can overlook a fork or a broken promise.
+
+#![allow(dead_code, unreachable_pub, missing_docs)] // shared: no test uses all of it
+
+pub mod app;
+pub mod ledger;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::future::Future;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::future::or;
 use quorate::env::clock::VirtualClock;
 use quorate::env::net::{NetLimits, Wire, net};
 use quorate::env::spawn::Task;
-use quorate::env::{Clock, Disk, Env, Rng, Spawner};
+use quorate::env::{Clock, Env, Rng, Time};
+use quorate::error::Fatal;
+use quorate::helix::config::{Limits, Timing};
+use quorate::helix::engine::Status;
 use quorate::helix::keys::Null;
-use quorate::helix::message::{Envelope, Message};
-use quorate::helix::node::{Life, Node, Options};
-use quorate::helix::{Config, Observer};
-use quorate::id::{ClusterId, NodeId};
-use quorate::machine::{Committed, StateMachine};
-use smol::LocalExecutor;
+use quorate::helix::message::{Envelope, Message, Signature};
+use quorate::helix::spi::{Spi, Trigger};
+use quorate::helix::trigger::{Manual, Timer};
+use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer};
+use quorate::id::{ClusterId, Height, NodeId, View};
+use quorate::sim::disk::SimDisk;
+use quorate::sim::executor::{Executor, Group, Order};
 
-pub(crate) const CLUSTER: ClusterId = ClusterId(9);
+#[allow(unused_imports)] // each test program uses some
+pub use app::{Act, App, End, Log, Service, Step, What};
+use ledger::Ledger;
 
-/// The longest virtual time that anything may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The instance of all rigs.
+pub const INSTANCE: ClusterId = ClusterId(7);
 
-/// Keeps everything that was applied.
-#[derive(Debug, Default)]
-pub(crate) struct List(pub(crate) Vec<(u64, u64, Vec<u8>)>);
+/// Steps after which a rig that does not come to rest is said to spin.
+const STEPS_MAX: u64 = 3_000_000;
 
-impl List {
-    pub(crate) fn payloads(&self) -> Vec<Vec<u8>> {
-        self.0.iter().map(|(_, _, payload)| payload.clone()).collect()
+/// What a rig is made of.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub nodes: u64,
+    /// First in, first out; or by a seed.
+    pub seed: Option<u64>,
+    /// Views end by hand, and with this base by the clock, too.
+    pub timer: Option<Duration>,
+    pub timing: Timing,
+    pub stop_at: Option<u64>,
+    pub net: NetLimits,
+}
+
+impl Default for Setup {
+    /// Four nodes, views that end by hand only, in the order of production.
+    fn default() -> Self {
+        let timing = Timing { base: Duration::from_secs(4), cap: None, ..Timing::LAN };
+        let net = NetLimits::default();
+        Self { nodes: 4, seed: None, timer: None, timing, stop_at: None, net }
     }
 }
 
-impl StateMachine for List {
-    type Response = usize;
-
-    fn apply(&mut self, entry: Committed<'_>) -> usize {
-        self.0.push((entry.index, entry.epoch, entry.payload.to_vec()));
-        self.0.len()
-    }
-
-    fn snapshot(&self) -> Box<dyn Iterator<Item = Vec<u8>>> {
-        Box::new(std::iter::empty())
-    }
-
-    fn restore(&mut self, _: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
+struct Living {
+    engine: Engine,
+    wire: Wire,
+    group: Group,
+    root: Task<()>,
+    ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
-
-/// Whether a frame passes: from whom, to whom, and what it says.
-pub(crate) type Gate = Box<dyn FnMut(NodeId, NodeId, &Message) -> bool>;
 
 struct Seat {
-    disk: Disk,
-    living: Option<(Node<List>, Wire, Task<()>)>,
+    id: NodeId,
+    app: Rc<App>,
+    disk: SimDisk,
+    manual: Manual,
+    living: Option<Living>,
 }
 
-/// A cluster.
-pub(crate) struct Rig {
-    executor: Rc<LocalExecutor<'static>>,
-    pub(crate) time: Rc<VirtualClock>,
-    seats: BTreeMap<NodeId, Seat>,
-    gate: RefCell<Gate>,
-    pub(crate) options: Options,
-    lives: Cell<u64>,
+/// By hand or by the clock.
+struct Both(Manual, Timer);
+
+impl Trigger for Both {
+    fn elapsed(&self, height: Height, view: View) -> Boxed<'_, ()> {
+        Box::pin(or(self.0.elapsed(height, view), self.1.elapsed(height, view)))
+    }
+}
+
+/// What is to become of a frame on its way.
+pub type Gate = Box<dyn Fn(NodeId, NodeId, &Message) -> bool>;
+
+/// Nodes under test.
+pub struct Rig {
+    pub executor: Rc<Executor>,
+    pub time: Rc<VirtualClock>,
+    pub log: Log,
+    pub ledger: Rc<RefCell<Ledger>>,
+    setup: Setup,
+    rng: Rng,
+    seats: Vec<Seat>,
+    flying: RefCell<VecDeque<(NodeId, NodeId, Bytes)>>,
+    /// Nodes that are cut off.
+    cut: RefCell<BTreeSet<NodeId>>,
+    /// Lets pass what it returns true for; the rest is lost.
+    gate: RefCell<Option<Gate>>,
+    /// Every word that left, in order.
+    pub words: RefCell<Vec<(NodeId, NodeId, Message)>>,
+    /// Every word that arrived, in order.
+    pub heard: RefCell<Vec<(NodeId, NodeId, Message)>>,
+    taken: Cell<u64>,
+}
+
+pub fn id(n: u64) -> NodeId {
+    NodeId(n)
+}
+
+/// A block that the application may say is decided, and a proof that nobody checks.
+pub fn foreign(height: u64, name: &str) -> (Block, BlockProof) {
+    let block = Block {
+        height: Height(height),
+        previous: Hash::NONE,
+        proposer: id(1),
+        time: 0,
+        payload: Bytes::from(name.to_owned()),
+    };
+    let (height, view, hash) = (block.height, View::ZERO, block.hash(INSTANCE));
+    let commits = vec![(id(1), Signature([0; 64]))];
+    (block, BlockProof { height, view, hash, commits, seed: None })
 }
 
 impl Rig {
-    /// Four nodes at work.
-    pub(crate) fn new() -> Self {
-        let mut rig = Self::empty(4);
-        (1..=4).for_each(|id| rig.start(id));
+    /// A rig whose nodes are all started; nothing has been polled.
+    pub fn new(setup: Setup) -> Self {
+        let mut rig = Self::unstarted(setup);
+        (1..=rig.setup.nodes).for_each(|node| rig.start(id(node)).expect("a new node starts"));
         rig
     }
 
-    /// Nodes that are down.
-    pub(crate) fn empty(nodes: u64) -> Self {
-        let seats = (1..=nodes).map(|id| (NodeId(id), Seat { disk: Disk::memory(), living: None }));
+    pub fn unstarted(setup: Setup) -> Self {
+        let rng = Rng::seeded(setup.seed.unwrap_or(0));
+        let time = VirtualClock::new();
+        let clock = Clock::simulated(time.clone());
+        let order = if setup.seed.is_some() { Order::Seeded } else { Order::Fifo };
+        let log = Log::default();
+        let ids: Vec<_> = (1..=setup.nodes).map(NodeId).collect();
+        let seat = |&id: &NodeId| Seat {
+            id,
+            app: App::new(id, clock.clone(), log.clone(), &ids),
+            disk: SimDisk::new(clock.clone(), rng.fork()),
+            manual: Manual::new(),
+            living: None,
+        };
+        let seats = ids.iter().map(seat).collect();
         Self {
-            executor: Rc::new(LocalExecutor::new()),
-            time: VirtualClock::new(),
-            seats: seats.collect(),
-            gate: RefCell::new(Box::new(|_, _, _| true)),
-            options: Options::new(&quorate::helix::config::Timing::LAN),
-            lives: Cell::new(0),
+            executor: Executor::new(order, rng.fork()),
+            ledger: Rc::default(),
+            flying: RefCell::default(),
+            cut: RefCell::default(),
+            gate: RefCell::default(),
+            words: RefCell::default(),
+            heard: RefCell::default(),
+            taken: Cell::new(0),
+            seats,
+            time,
+            log,
+            setup,
+            rng,
         }
     }
 
-    pub(crate) fn start(&mut self, id: u64) {
-        let id = NodeId(id);
-        let ids: Vec<_> = self.seats.keys().copied().collect();
-        let peers = ids.iter().copied().filter(|&peer| peer != id);
-        let (net, wire) = net(id, peers, NetLimits::default());
-        let config = Config::new(id, CLUSTER, ids).expect("valid");
-        self.lives.set(self.lives.get() + 1);
-        let env = Env {
-            clock: Clock::simulated(self.time.clone()),
-            rng: Rng::seeded(self.lives.get()),
-            net,
-            disk: self.seats[&id].disk.clone(),
-            spawner: Spawner::new(self.executor.clone()),
+    fn seat(&self, node: NodeId) -> &Seat {
+        &self.seats[node.0 as usize - 1]
+    }
+
+    fn config(&self, node: NodeId) -> Config {
+        let nodes = self.seats.iter().map(|seat| seat.id);
+        let mut config = Config::new(node, INSTANCE, nodes).expect("a good configuration");
+        config.timing = self.setup.timing;
+        config.stop_at = self.setup.stop_at.map(Height);
+        // Small files: every rig zeroes its own.
+        config.limits =
+            Limits { block_bytes_max: 1 << 10, segment_bytes: 16 << 10, ..Limits::default() };
+        config
+    }
+
+    fn observer(&self, node: NodeId) -> Observer {
+        let (log, ledger) = (self.log.clone(), self.ledger.clone());
+        Observer::new(move |event| {
+            log.borrow_mut().push((node, Step::Told(event)));
+            ledger.borrow_mut().see(node, event);
+        })
+    }
+
+    /// Starts a node on its disk.
+    pub fn start(&mut self, node: NodeId) -> Result<(), Fatal> {
+        let group = self.executor.group();
+        let seat = self.seat(node);
+        let peers = self.seats.iter().map(|seat| seat.id).filter(|&peer| peer != node);
+        let (net, wire) = net(node, peers, self.setup.net);
+        let clock = Clock::simulated(self.time.clone());
+        let trigger: Box<dyn Trigger> = match self.setup.timer {
+            Some(base) => {
+                let timer = Timer::new(clock.clone(), base, self.setup.timing.cap);
+                Box::new(Both(seat.manual.clone(), timer))
+            }
+            None => Box::new(seat.manual.clone()),
         };
-        let spawner = env.spawner.clone();
-        let machine = List::default();
-        let started =
-            Node::start(config, self.options, env, Box::new(Null), machine, Observer::default());
-        let (node, life): (_, Life) = started.expect("the node starts");
-        let life = spawner.spawn(async move { life.await.expect("the node lives") });
-        self.seats.get_mut(&id).expect("a seat").living = Some((node, wire, life));
+        let spi = Spi {
+            membership: Box::new(Service::new(&seat.app)),
+            blocks: Box::new(Service::new(&seat.app)),
+            chain: Box::new(Service::new(&seat.app)),
+            keys: Box::new(Null),
+            trigger,
+        };
+        let spawner = self.executor.spawner(group);
+        let (rng, disk) = (Rng::seeded(node.0), seat.disk.disk());
+        let env = Env { clock, rng, net, disk, spawner };
+        let (engine, life) = Engine::start(self.config(node), env, spi, self.observer(node))?;
+        let ended = Rc::new(RefCell::new(None));
+        let end = ended.clone();
+        let life = async move {
+            let ended = life.await;
+            end.replace(Some(ended));
+        };
+        let root = self.executor.spawn(group, life);
+        let living = Some(Living { engine, wire, group, root, ended });
+        self.seats[node.0 as usize - 1].living = living;
+        Ok(())
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill(&mut self, id: u64) {
-        self.seats.get_mut(&NodeId(id)).expect("a seat").living = None;
-        while self.executor.try_tick() {}
+    /// Drops the whole node, as `kill -9` does; `power` says whether the machine goes on.
+    pub fn crash(&mut self, node: NodeId, power: bool) {
+        let living = self.seats[node.0 as usize - 1].living.take().expect("it is up");
+        let Living { engine, group, root, wire, ended } = living;
+        drop((engine, wire, ended));
+        let left = self.executor.kill(group, Some(root));
+        assert_eq!(left, 0, "a task outlives node {node}");
+        let seat = self.seat(node);
+        assert_eq!(seat.app.all_live(), 0, "a call outlives node {node}");
+        if power { seat.disk.kill() } else { seat.disk.power_cut() }
     }
 
-    pub(crate) fn node(&self, id: u64) -> Node<List> {
-        self.seats[&NodeId(id)].living.as_ref().expect("it is up").0.clone()
+    fn living(&self, node: NodeId) -> &Living {
+        self.seat(node).living.as_ref().expect("it is up")
     }
 
-    pub(crate) fn up(&self) -> Vec<Node<List>> {
-        let living = self.seats.values().filter_map(|seat| seat.living.as_ref());
-        living.map(|(node, _, _)| node.clone()).collect()
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.seat(node).living.is_some()
     }
 
-    /// Who leads, if one node says so.
-    pub(crate) fn leader(&self) -> Option<NodeId> {
-        let mut leaders = self.up().into_iter().filter(|node| node.leading().is_some());
-        let leader = leaders.next()?;
-        leaders.next().is_none().then(|| leader.status().engine.node)
+    pub fn engine(&self, node: NodeId) -> &Engine {
+        &self.living(node).engine
     }
 
-    /// From now on only what `passes` does.
-    pub(crate) fn filter(&self, passes: impl FnMut(NodeId, NodeId, &Message) -> bool + 'static) {
-        *self.gate.borrow_mut() = Box::new(passes);
+    pub fn status(&self, node: NodeId) -> Status {
+        self.engine(node).status()
     }
 
-    /// Carries every frame; whether there was one.
-    fn carry(&self) -> bool {
-        let mut any = false;
-        for (&from, seat) in &self.seats {
-            let Some((_, wire, _)) = &seat.living else { continue };
-            for (&to, other) in self.seats.iter().filter(|(to, _)| **to != from) {
-                while let Some(frame) = wire.take(to) {
-                    any = true;
-                    let message = Envelope::decode(&frame, CLUSTER).expect("our own");
-                    if (self.gate.borrow_mut())(from, to, &message)
-                        && let Some((_, wire, _)) = &other.living
-                    {
-                        wire.deliver(from, frame);
-                    }
+    pub fn app(&self, node: NodeId) -> &Rc<App> {
+        &self.seat(node).app
+    }
+
+    pub fn disk(&self, node: NodeId) -> &SimDisk {
+        &self.seat(node).disk
+    }
+
+    pub fn manual(&self, node: NodeId) -> &Manual {
+        &self.seat(node).manual
+    }
+
+    pub fn wire(&self, node: NodeId) -> &Wire {
+        &self.living(node).wire
+    }
+
+    /// The futures of the node's tasks that exist.
+    pub fn census(&self, node: NodeId) -> usize {
+        self.executor.census(self.living(node).group)
+    }
+
+    pub fn polls(&self, node: NodeId) -> u64 {
+        self.executor.polls(self.living(node).group)
+    }
+
+    /// How the node's life ended, if it did.
+    pub fn ended(&self, node: NodeId) -> Option<Result<(), Fatal>> {
+        self.living(node).ended.borrow().clone()
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.seats.iter().map(|seat| seat.id).collect()
+    }
+
+    /// Sets how all applications answer.
+    pub fn set(&self, what: What, act: Act) {
+        self.seats.iter().for_each(|seat| seat.app.set(what, act));
+    }
+
+    /// Ends a view on all nodes, by hand.
+    pub fn fire_all(&self, height: u64, view: u64) {
+        self.seats.iter().for_each(|seat| seat.manual.fire(Height(height), View(view)));
+    }
+
+    pub fn fire(&self, node: NodeId, height: u64, view: u64) {
+        self.manual(node).fire(Height(height), View(view));
+    }
+
+    /// Cuts a node off; what is on its way from or to it is lost.
+    pub fn cut(&self, node: NodeId) {
+        self.cut.borrow_mut().insert(node);
+    }
+
+    pub fn heal(&self) {
+        self.cut.borrow_mut().clear();
+        self.gate.replace(None);
+    }
+
+    /// From now on only what `gate` returns true for arrives.
+    pub fn gate(&self, gate: impl Fn(NodeId, NodeId, &Message) -> bool + 'static) {
+        self.gate.replace(Some(Box::new(gate)));
+    }
+
+    /// Puts a message into a node's queue, as if `from` had sent it.
+    pub fn inject(&self, from: NodeId, to: NodeId, message: &Message) {
+        self.wire(to).deliver(from, Envelope::encode(INSTANCE, message));
+    }
+
+    /// Polls one task, or delivers one frame; false if there is nothing to do at this instant.
+    pub fn step(&self) -> bool {
+        self.taken.set(self.taken.get() + 1);
+        assert!(self.taken.get() < STEPS_MAX, "the rig spins");
+        let frames_first = self.setup.seed.is_some() && self.rng.chance(300);
+        if frames_first && self.deliver() {
+            return true;
+        }
+        let ran = self.executor.step().is_some();
+        if ran {
+            self.collect();
+        }
+        // In turn: a task that is always ready must not hold up the network.
+        (self.setup.seed.is_none() && self.deliver()) || ran || self.deliver()
+    }
+
+    /// A number of steps, as far as there are.
+    pub fn steps(&self, count: u64) {
+        for _ in 0..count {
+            if !self.step() {
+                break;
+            }
+        }
+    }
+
+    /// Takes what the nodes have sent.
+    fn collect(&self) {
+        for seat in &self.seats {
+            let Some(living) = &seat.living else { continue };
+            for to in living.wire.peers() {
+                while let Some(frame) = living.wire.take(to) {
+                    let message = Envelope::decode(&frame, INSTANCE).expect("nodes talk sense");
+                    self.ledger.borrow_mut().hear(seat.id, &message);
+                    self.words.borrow_mut().push((seat.id, to, message));
+                    self.flying.borrow_mut().push_back((seat.id, to, frame));
                 }
             }
         }
-        any
     }
 
-    /// Lets everything happen that can, and time pass, until `done`.
-    pub(crate) fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let end = self.time.now() + PATIENCE;
-        loop {
-            while self.executor.try_tick() {}
-            if done() {
-                return;
-            }
-            if self.carry() {
-                continue;
-            }
-            let next = self.time.next_deadline().expect("somebody waits for time");
-            assert!(next <= end, "waited {PATIENCE:?} for {what}");
-            self.time.advance_to(next);
+    fn deliver(&self) -> bool {
+        let mut flying = self.flying.borrow_mut();
+        let nth = match (flying.len(), self.setup.seed) {
+            (0, _) => return false,
+            (_, None) => 0,
+            (len, Some(_)) => self.rng.below(len),
+        };
+        // A link keeps the order of its frames.
+        let (from, to, _) = flying[nth];
+        let first = flying.iter().position(|&(f, t, _)| (f, t) == (from, to)).expect("it is there");
+        let (_, _, frame) = flying.remove(first).expect("it is there");
+        drop(flying);
+        let cut = self.cut.borrow();
+        let cut = cut.contains(&from) || cut.contains(&to);
+        let message = Envelope::decode(&frame, INSTANCE).expect("nodes talk sense");
+        let passes = self.gate.borrow().as_ref().is_none_or(|gate| gate(from, to, &message));
+        if !cut && passes && self.is_up(to) {
+            self.wire(to).deliver(from, frame);
+            self.heard.borrow_mut().push((from, to, message));
         }
+        true
     }
 
-    /// Lets time pass.
-    pub(crate) fn pass(&self, span: Duration) {
-        let end = self.time.now() + span;
-        loop {
-            while self.executor.try_tick() {}
-            if self.carry() {
-                continue;
-            }
-            match self.time.next_deadline().filter(|&next| next <= end) {
-                Some(next) => self.time.advance_to(next),
-                None => return self.time.advance_to(end),
+    /// Runs all that can run at this instant.
+    pub fn settle(&self) {
+        while self.step() {}
+    }
+
+    /// Runs until `done`, without moving the clock; whether it came to that.
+    pub fn settle_until(&self, mut done: impl FnMut(&Self) -> bool) -> bool {
+        while !done(self) {
+            if !self.step() {
+                return done(self);
             }
         }
+        true
     }
 
-    /// Begins something that goes on while other things happen.
-    pub(crate) fn begin<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Begun<T> {
-        let answer = Rc::new(RefCell::new(None));
-        let to = answer.clone();
-        let task = Spawner::new(self.executor.clone()).spawn(async move {
-            let value = future.await;
-            to.replace(Some(value));
-        });
-        Begun { answer, _task: task }
+    /// Runs for a span of virtual time.
+    pub fn run_for(&self, span: Duration) {
+        self.run_until(span, |_| false);
     }
 
-    /// Runs until the future is ready.
-    pub(crate) fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
-        let begun = self.begin(future);
-        self.until("an answer", || begun.is_done());
-        begun.take()
+    /// Runs until `done`, at most for a span of virtual time; whether it came to that.
+    pub fn run_until(&self, span: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.time.now() + span;
+        loop {
+            if self.settle_until(&mut done) {
+                return true;
+            }
+            match self.time.next_deadline() {
+                Some(at) if at <= until => self.time.advance_to(at),
+                _ => break,
+            }
+        }
+        self.time.advance_to(until);
+        self.settle_until(done)
     }
 
-    /// Writes on a node, and waits.
-    pub(crate) fn write(&self, id: u64, text: &str) {
-        let (node, command) = (self.node(id), Bytes::copy_from_slice(text.as_bytes()));
-        self.run(async move { node.propose(command).await }).expect("it is applied");
+    pub fn now(&self) -> Time {
+        self.time.now()
     }
 
-    /// Reads linearizably on a node.
-    pub(crate) fn read(&self, id: u64) -> Vec<Vec<u8>> {
-        let node = self.node(id);
-        self.run(async move { node.read(List::payloads).await }).expect("a quorum answers")
-    }
-}
-
-/// Something that was begun.
-pub(crate) struct Begun<T> {
-    answer: Rc<RefCell<Option<T>>>,
-    _task: Task<()>,
-}
-
-impl<T> Begun<T> {
-    pub(crate) fn is_done(&self) -> bool {
-        self.answer.borrow().is_some()
+    /// The lowest of the decided heights of the nodes that are up.
+    pub fn tip(&self) -> u64 {
+        let up = self.seats.iter().filter(|seat| seat.living.is_some());
+        up.map(|seat| self.status(seat.id).tip.0).min().unwrap_or(0)
     }
 
-    pub(crate) fn take(self) -> T {
-        self.answer.take().expect("it is done")
+    /// The decided block of a height, from whichever application has it.
+    pub fn decided(&self, height: Height) -> Option<(Block, BlockProof)> {
+        self.seats.iter().find_map(|seat| seat.app.blocks.borrow().get(&height).cloned())
+    }
+
+    /// What happened at a node, in order.
+    pub fn steps_of(&self, node: NodeId) -> Vec<Step> {
+        let log = self.log.borrow();
+        log.iter().filter(|(at, _)| *at == node).map(|&(_, step)| step).collect()
+    }
+
+    /// What a node told its observer.
+    pub fn events_of(&self, node: NodeId) -> Vec<Event> {
+        let told = |step| match step {
+            Step::Told(event) => Some(event),
+            _ => None,
+        };
+        self.steps_of(node).into_iter().filter_map(told).collect()
     }
 }

@@ -94,3 +94,27 @@ fn figures_memory_and_snapshot() {
         println!("{count} keys: restore takes {:?}", begun.elapsed());
     }
 }
+
+/// What one entry and one read cost at most: each is one step of the loop.
+#[test]
+#[ignore = "figures for people"]
+fn figures_everything_at_once() {
+    for count in [100_000, 1_000_000] {
+        let mut m = Machine::new();
+        for payload in puts(&keys(count), 64) {
+            let _ = m.apply_bytes(&payload);
+        }
+        let everything = || (vec![0], vec![0]);
+        let (key, range_end) = everything();
+        let begun = Instant::now();
+        let request = RangeRequest { key, range_end, ..RangeRequest::default() };
+        assert_eq!(m.store.range(&request).unwrap().kvs.len(), count);
+        println!("{count} keys: read in one range: {:?}", begun.elapsed());
+        let (key, range_end) = everything();
+        let delete = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
+        let payload = Command::DeleteRange(delete).encode();
+        let begun = Instant::now();
+        let _ = m.apply_bytes(&payload);
+        println!("{count} keys: deleted by one entry: {:?}", begun.elapsed());
+    }
+}

@@ -26,6 +26,7 @@ use crate::helix::event::Entry;
 use crate::helix::message::{Kind, Statement};
 use crate::helix::spi::Keys;
 use crate::id::{Height, NodeId, View};
+use crate::machine::Committed;
 use crate::sim::checker::{Checked, Violation};
 use crate::sim::helix::roster::Roster;
 use crate::sim::helix::sworn::{Sworn, Word};
@@ -77,6 +78,10 @@ pub struct Checker {
     decided: BTreeMap<Height, (Hash, NodeId)>,
     accepted: BTreeMap<Hash, BTreeSet<NodeId>>,
     links: BTreeMap<Height, Hash>,
+    /// For each applied command: the checksum of its payload and the digest of the state after it.
+    states: BTreeMap<u64, (u32, u64)>,
+    /// Whether applications say which blocks they make and accept.
+    judged: bool,
     violation: Option<Violation>,
     sights: Sights,
 }
@@ -95,6 +100,8 @@ impl Checker {
             decided: BTreeMap::new(),
             accepted: BTreeMap::new(),
             links: BTreeMap::new(),
+            states: BTreeMap::new(),
+            judged: true,
             violation: None,
             sights: Sights::default(),
         }
@@ -103,6 +110,11 @@ impl Checker {
     /// Nothing that this node says or tells counts from now on.
     pub fn lies(&mut self, node: NodeId) {
         self.liars.insert(node);
+    }
+
+    /// Blocks are made and judged by the service of commands, which does not tell.
+    pub fn trusts_judges(&mut self) {
+        self.judged = false;
     }
 
     /// What happened so far, counted.
@@ -147,6 +159,26 @@ impl Checker {
     /// An application made a block, or accepted one of somebody else.
     pub fn accepts(&mut self, node: NodeId, block: &Block) {
         self.accepted.entry(block.hash(INSTANCE)).or_default().insert(node);
+    }
+
+    /// Takes in what a node's machine applied and the digest of its state afterwards.
+    pub fn applied(&mut self, node: NodeId, entry: Committed<'_>, digest: u64) {
+        if self.liars.contains(&node) {
+            return;
+        }
+        let state = (crc32c::crc32c(entry.payload), digest);
+        let seen = *self.states.entry(entry.index).or_insert(state);
+        if seen.0 != state.0 {
+            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
+        } else if seen.1 != state.1 {
+            self.report("I11", format!("{node:?} has another state at {}", entry.index));
+        }
+    }
+
+    /// The last command that anybody applied.
+    #[must_use]
+    pub fn applied_last(&self) -> u64 {
+        self.states.last_key_value().map_or(0, |(&index, _)| index)
     }
 
     /// Takes in an event of a node.
@@ -251,7 +283,7 @@ impl Checker {
         };
         let accepted = self.accepted.get(&hash);
         let behind = accepted.into_iter().flatten().chain(&self.liars).copied();
-        if committee.is_quorum(behind) {
+        if !self.judged || committee.is_quorum(behind) {
             return Ok(());
         }
         Err(("valid", format!("decides {hash:?} at {height:?}, accepted by {accepted:?} only")))

@@ -16,105 +16,44 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::env::Env;
 use crate::env::net::{NetLimits, Wire, net};
 use crate::env::spawn::Task;
 use crate::error::Fatal;
-use crate::helix::config::{Config, Limits, Timing};
+use crate::helix::config::Config;
 use crate::helix::engine::Engine;
 use crate::helix::event::Observer;
-use crate::helix::keys::Ed25519;
+use crate::helix::node::{Node, Options};
 use crate::helix::notary::Notary;
 use crate::helix::spi::{Keys, Spi, Trigger};
 use crate::helix::trigger::{Manual, Timer};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::cluster::{Death, SYNC_MAX, SYNC_MIN};
 use crate::sim::disk::SimDisk;
-use crate::sim::executor::{Group, Order};
+use crate::sim::executor::Group;
 use crate::sim::helix::adversary::hand::perform;
 use crate::sim::helix::adversary::{Hand, Lie, Trick};
 use crate::sim::helix::checker::Checker;
+use crate::sim::helix::commands::{Directory, Told};
 use crate::sim::helix::keys::Ring;
-use crate::sim::helix::mason::{Habits, Mason};
-use crate::sim::helix::roster::{Roster, Rostered};
+use crate::sim::helix::mason::Mason;
+use crate::sim::helix::roster::Rostered;
 use crate::sim::helix::words::INSTANCE;
-use crate::sim::trace::{Detail, TAIL_LINES, Trace};
+use crate::sim::net::Flight;
+use crate::sim::trace::Trace;
 use crate::sim::world::{Checks, Stopped, World};
 
-/// How patient simulated nodes are: half a second for the first view, four for the longest.
-pub const TIMING: Timing = Timing {
-    base: Duration::from_millis(500),
-    cap: Some(Duration::from_secs(4)),
-    resend: Duration::from_millis(250),
-    announce: Duration::from_secs(1),
-};
+pub use crate::sim::helix::setup::{Setup, Signing, TIMING, TINY};
 
-/// Limits so small that files of the journal are rolled and answers are cut all the time.
-pub const TINY: Limits = Limits {
-    block_bytes_max: 2 << 10,
-    window: 4,
-    fetch_bytes_max: 8 << 10,
-    evidence_max: 8,
-    segment_bytes: 64 << 10,
-};
-
-/// Which signatures the nodes make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signing {
-    /// Those of a [`Ring`]: quick.
-    Simulated,
-    /// Ed25519: real.
-    Real,
-}
-
-/// What a cluster is made of.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// How many nodes; their ids are 1, 2, ...
-    pub nodes: u64,
-    /// Who decides.
-    pub roster: Roster,
-    /// How ready tasks are chosen.
-    pub order: Order,
-    /// How patient they are.
-    pub timing: Timing,
-    /// What they take on.
-    pub limits: Limits,
-    /// How their applications work at first.
-    pub habits: Habits,
-    /// Which signatures they make.
-    pub signing: Signing,
-    /// Whether views end by hand only, see [`Cluster::elapse`].
-    pub manual: bool,
-    /// How much of the record is kept.
-    pub detail: Detail,
-    /// How many lines of it.
-    pub lines_max: usize,
-    /// Whether each line is printed as it happens.
-    pub print: bool,
-}
-
-impl Default for Setup {
-    /// Four nodes in one rack.
-    fn default() -> Self {
-        Self {
-            nodes: 4,
-            roster: Roster::Sticky,
-            order: Order::Seeded,
-            timing: TIMING,
-            limits: TINY,
-            habits: Habits::STEADY,
-            signing: Signing::Simulated,
-            manual: false,
-            detail: Detail::Events,
-            lines_max: TAIL_LINES,
-            print: false,
-        }
-    }
-}
+/// The future of one life.
+type Life = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
 
 /// One life of a node.
 struct Living {
@@ -142,6 +81,7 @@ pub struct Cluster {
     setup: Setup,
     ring: Ring,
     seats: BTreeMap<NodeId, Seat>,
+    directory: Directory,
 }
 
 impl Cluster {
@@ -153,7 +93,7 @@ impl Cluster {
         let ring = Ring::new(&secrets, ids.iter().copied());
         let trace = Trace::new(setup.detail, setup.lines_max, setup.print).of_helix();
         // Whoever verifies needs no identity.
-        let keys = keys(setup.signing, &ring, NodeId::ZERO, setup.nodes);
+        let keys = setup.keys(&ring, NodeId::ZERO);
         let checker = Checker::new(setup.nodes, setup.roster.clone(), keys);
         let world = World::with(seed, checker, setup.order, trace, Checker::listen);
         let seat = |node| {
@@ -165,7 +105,10 @@ impl Cluster {
             (node, Seat { disk, mason, trigger, living: None, trick: None, lies: false })
         };
         let seats = ids.into_iter().map(seat).collect();
-        Self { world, setup, ring, seats }
+        if setup.commands {
+            world.checker().borrow_mut().trusts_judges();
+        }
+        Self { world, setup, ring, seats, directory: Directory::default() }
     }
 
     /// The world: time, network, trace, invariants.
@@ -197,6 +140,12 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<Engine> {
         self.seats[&node].living.as_ref().map(|living| living.engine.clone())
+    }
+
+    /// The honest nodes that are up, if they serve clients.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The disk of a node.
@@ -281,7 +230,7 @@ impl Cluster {
     }
 
     fn keys(&self, node: NodeId) -> Box<dyn Keys> {
-        keys(self.setup.signing, &self.ring, node, self.setup.nodes)
+        self.setup.keys(&self.ring, node)
     }
 
     fn spi(&self, node: NodeId) -> Spi {
@@ -313,8 +262,7 @@ impl Cluster {
             disk: self.seats[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
-        self.seats[&node].mason.begin();
-        let (engine, life) = Engine::start(config, env, self.spi(node), self.observer(node))?;
+        let (engine, life) = self.engine(node, config, env)?;
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();
         let life = async move {
@@ -334,6 +282,24 @@ impl Cluster {
             }
         };
         Ok(Living { group, root, engine, ended, paused: false })
+    }
+
+    /// An engine for one life, with the blocks or the commands on top.
+    fn engine(&self, node: NodeId, config: Config, env: Env) -> Result<(Engine, Life), Fatal> {
+        let observer = self.observer(node);
+        if !self.setup.commands {
+            self.seats[&node].mason.begin();
+            let (engine, life) = Engine::start(config, env, self.spi(node), observer)?;
+            return Ok((engine, Box::pin(life)));
+        }
+        let options = Options { command_bytes_max: 1 << 10, ..Options::new(&config.timing) };
+        let machine = Told::new(node, self.world.checker().clone());
+        let (served, life) = Node::start(config, options, env, self.keys(node), machine, observer)?;
+        let engine = served.engine().clone();
+        if !self.seats[&node].lies {
+            self.directory.enter(node, served);
+        }
+        Ok((engine, Box::pin(life)))
     }
 
     /// Sets a liar between the network and its puppet.
@@ -403,6 +369,7 @@ impl Cluster {
 
     fn bury(&mut self, node: NodeId, living: Living) {
         self.world.unplug(living.group);
+        self.directory.leave(node);
         drop(living.engine);
         let alive = self.world.executor().kill(living.group, Some(living.root));
         if alive > 0 {
@@ -479,6 +446,13 @@ impl Cluster {
         self.seats[&node].trigger.fire(height, view);
     }
 
+    /// Puts a frame on the network that seems to come from `from`.
+    pub fn inject(&self, from: NodeId, to: NodeId, frame: Bytes) {
+        let (now, trace) = (self.world.now(), self.world.trace().clone());
+        let mut told = |passage, flight: &Flight| trace.frame(now, passage, flight);
+        self.world.network(|network| network.send(Flight { from, to, frame }, now, &mut told));
+    }
+
     /// Cuts the links from each of `from` to each of `to`, in this direction.
     pub fn cut(&self, from: &[NodeId], to: &[NodeId]) {
         self.world.network(|network| {
@@ -522,24 +496,12 @@ impl Cluster {
     }
 }
 
-/// The keys of one node, of a cluster of `nodes`.
-fn keys(signing: Signing, ring: &Ring, node: NodeId, nodes: u64) -> Box<dyn Keys> {
-    let secret = |node: NodeId| [u8::try_from(node.0).unwrap_or(u8::MAX); 32];
-    match signing {
-        Signing::Simulated => Box::new(ring.keys(node)),
-        Signing::Real => {
-            let public = |node| (node, Ed25519::public_of(secret(node)));
-            let publics = (1..=nodes).map(NodeId).map(public).collect();
-            Box::new(Ed25519::new(secret(node), publics).expect("distinct keys"))
-        }
-    }
-}
-
 impl Drop for Cluster {
     /// Ends every life: tasks, handles and the world refer to each other, and would stay.
     fn drop(&mut self) {
         for node in self.members() {
             if let Some(living) = self.seat(node).living.take() {
+                self.directory.leave(node);
                 self.world.executor().kill(living.group, Some(living.root));
             }
         }

@@ -12,18 +12,22 @@
 //! - [`words`]: events and frames, in the notation of the trace;
 //! - [`roster`]: who decides which height;
 //! - [`mason`]: an application with blocks of its own, as slow, picky and broken as told;
+//! - [`commands`]: an application of clients' commands, and the clients' way to it;
 //! - [`sworn`]: everything that each honest node has ever signed and sent;
 //! - [`checker`]: the invariants;
-//! - [`cluster`]: nodes in a world, and the trouble they can be given;
+//! - [`setup`], [`cluster`]: nodes in a world, and the trouble they can be given;
 //! - [`adversary`]: those who lie;
-//! - [`storm`]: trouble at random, then healing.
+//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files.
 
 pub mod adversary;
 pub mod checker;
 pub mod cluster;
+pub mod commands;
 pub mod keys;
 pub mod mason;
 pub mod roster;
+pub mod script;
+pub mod setup;
 pub mod storm;
 pub mod sworn;
 pub mod words;

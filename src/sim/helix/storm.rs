@@ -4,7 +4,8 @@
 //! The first phase is about safety: after every event the invariants hold, whatever happens and
 //! however many nodes are down. The second is about liveness (I9): without further trouble, but
 //! with the liars still there, every honest node decides and delivers [`BLOCKS_AFTER`] more blocks
-//! within [`HEALING_VIEWS`] of the longest views.
+//! within [`HEALING_VIEWS`] of the longest views. With clients, everything that they saw must agree
+//! with the ledger to which all nodes come (I8).
 //!
 //! The seed decides everything, also who decides in the cluster, who lies and how. A [`Failure`]
 //! prints it, with the command that replays it.
@@ -14,12 +15,14 @@ mod rage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::env::{Rng, Time};
 use crate::id::{Height, NodeId};
 use crate::quorum::faulty_max;
 use crate::sim::checker::Violation;
+use crate::sim::client::{Clients, Finding};
 use crate::sim::executor::Order;
 use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::checker::Sights;
@@ -27,6 +30,7 @@ use crate::sim::helix::cluster::{Cluster, Setup, TIMING};
 use crate::sim::helix::mason::Habits;
 use crate::sim::helix::roster::Roster;
 use crate::sim::helix::storm::rage::Relief;
+use crate::sim::history::Tally;
 use crate::sim::trace::Detail;
 use crate::sim::world::{Checks, Stopped};
 
@@ -34,6 +38,9 @@ use crate::sim::world::{Checks, Stopped};
 pub const HEALING_VIEWS: u32 = 8;
 /// So many blocks further.
 pub const BLOCKS_AFTER: u64 = 5;
+
+/// The longest time that a client waits between two operations.
+const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(120);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +95,9 @@ pub struct Options {
     pub roster: Option<Roster>,
     /// The longest time between two troubles.
     pub calm_max: Duration,
+    /// How many clients write to and read from a ledger; with none of them, blocks are a mason's.
+    /// With clients, liars speak for themselves only, see [`Lie::own_voice`].
+    pub clients: u32,
     /// How ready tasks are chosen.
     pub order: Order,
     /// How much of the trace is kept, and printed if wished.
@@ -106,6 +116,7 @@ impl Default for Options {
             lies: Lie::ALL.to_vec(),
             roster: None,
             calm_max: Duration::from_millis(1_500),
+            clients: 0,
             order: Order::Seeded,
             detail: Detail::Events,
             print: false,
@@ -128,6 +139,8 @@ pub struct Report {
     pub faults: BTreeMap<Fault, u32>,
     /// How many blocks were decided.
     pub decided: Height,
+    /// What the clients did.
+    pub tally: Tally,
     /// What the nodes went through.
     pub sights: Sights,
     /// From the healing until the chain had gone on everywhere.
@@ -144,6 +157,11 @@ impl fmt::Display for Report {
             "{} starts, {} resumed, {} elected, {} new views; ",
             seen.starts, seen.resumed, seen.elected, seen.new_views
         )?;
+        if self.tally != Tally::default() {
+            let Tally { acknowledged, not_applied, unknown, reads, reads_refused } = self.tally;
+            write!(f, "writes: {acknowledged} done, {not_applied} not, {unknown} unknown; ")?;
+            write!(f, "reads: {reads} done, {reads_refused} refused; ")?;
+        }
         write!(
             f,
             "{} blocks, {} times late, {} times learned, {} times undelivered, {} pieces of \
@@ -166,21 +184,27 @@ pub struct Failure {
     pub at: Time,
     /// The last lines of the trace.
     pub tail: Vec<String>,
+    /// The command that replays it, if it was a storm as the command line sends it.
+    pub replay: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, violation, at, tail } = self;
+        let Self { seed, nodes, violation, at, tail, replay } = self;
         writeln!(f, "{}", tail.join("\n"))?;
         writeln!(f, "seed {seed}, {nodes} nodes, at {at:?}: broken invariant {violation}")?;
-        write!(f, "{}", replay(*seed, *nodes))
+        write!(f, "{replay}")
     }
 }
 
 impl std::error::Error for Failure {}
 
-fn replay(seed: u64, nodes: u64) -> String {
-    format!("replay: cargo run --release -- storm {seed} --engine helix --nodes {nodes} --trace")
+fn replay(seed: u64, options: &Options) -> String {
+    let Options { nodes, clients, .. } = options;
+    let clients = if *clients > 0 { format!(" --clients {clients}") } else { String::new() };
+    format!(
+        "replay: cargo run --release -- storm {seed} --engine helix --nodes {nodes}{clients} --trace"
+    )
 }
 
 /// Runs the storm of a seed.
@@ -212,7 +236,7 @@ fn conduct(
     options: &Options,
     trouble: impl FnOnce(&mut Storm<'_>) -> Outcome<()>,
 ) -> Result<Report, Box<Failure>> {
-    let mut witness = Witness { seed, nodes: options.nodes, survived: false };
+    let mut witness = Witness { seed, replay: replay(seed, options), survived: false };
     let mut storm = Storm::new(seed, options);
     let outcome = trouble(&mut storm).and_then(|()| storm.heal());
     witness.survived = true;
@@ -224,6 +248,7 @@ fn conduct(
             roster: storm.cluster.setup().roster.clone(),
             liars: storm.liars.clone(),
             decided: world.checker().borrow().decided(),
+            tally: storm.clients.as_ref().map(Clients::tally).unwrap_or_default(),
             sights: world.checker().borrow().sights(),
             faults: std::mem::take(&mut storm.faults),
             healed_in,
@@ -234,6 +259,7 @@ fn conduct(
             violation,
             at: world.now(),
             tail: world.trace().take_text(),
+            replay: replay(seed, options),
         })),
     }
 }
@@ -241,16 +267,15 @@ fn conduct(
 /// Says which seed it was when a node panics.
 struct Witness {
     seed: u64,
-    nodes: u64,
+    replay: String,
     survived: bool,
 }
 
 impl Drop for Witness {
     fn drop(&mut self) {
         if !self.survived {
-            let Self { seed, nodes, .. } = self;
-            eprintln!("a node panicked in the storm of seed {seed} with {nodes} nodes");
-            eprintln!("{}", replay(*seed, *nodes));
+            let Self { seed, replay, .. } = self;
+            eprintln!("a node panicked in the storm of seed {seed}\n{replay}");
         }
     }
 }
@@ -258,6 +283,7 @@ impl Drop for Witness {
 /// A storm under way.
 struct Storm<'a> {
     cluster: Cluster,
+    clients: Option<Clients>,
     options: &'a Options,
     rng: Rng,
     liars: BTreeMap<NodeId, Lie>,
@@ -271,12 +297,18 @@ type Outcome<T> = Result<T, Violation>;
 impl<'a> Storm<'a> {
     fn new(seed: u64, options: &'a Options) -> Self {
         let rng = Rng::seeded(!seed);
-        let roster = options.roster.clone().unwrap_or_else(|| any_roster(&rng, options.nodes));
+        let commands = options.clients > 0;
+        let roster = match &options.roster {
+            _ if commands => Roster::Sticky,
+            Some(roster) => roster.clone(),
+            None => any_roster(&rng, options.nodes),
+        };
         let setup = Setup {
             nodes: options.nodes,
             roster,
             order: options.order,
             habits: Habits { keeps: rng.chance(500), ..Habits::STEADY },
+            commands,
             detail: options.detail,
             print: options.print,
             ..Setup::default()
@@ -287,8 +319,9 @@ impl<'a> Storm<'a> {
             cluster.corrupt(node, lie);
         }
         cluster.start_all();
+        let clients = commands.then(|| begin_clients(&cluster, options.clients));
         let (reliefs, faults) = (BTreeMap::new(), BTreeMap::new());
-        Self { cluster, options, rng, liars, reliefs, planned: 0, faults }
+        Self { cluster, clients, options, rng, liars, reliefs, planned: 0, faults }
     }
 
     fn healing_max() -> Duration {
@@ -332,6 +365,12 @@ impl<'a> Storm<'a> {
     }
 }
 
+fn begin_clients(cluster: &Cluster, count: u32) -> Clients {
+    let directory = cluster.directory().clone();
+    let find: Finding = Box::new(move |rng| Some(Rc::new(directory.any(rng)?)));
+    Clients::of(cluster.world(), find, count, CLIENT_PAUSE_MAX)
+}
+
 fn any_roster(rng: &Rng, nodes: u64) -> Roster {
     match rng.below(4) {
         0 => Roster::Seeded,
@@ -344,7 +383,11 @@ fn any_roster(rng: &Rng, nodes: u64) -> Roster {
 /// As many liars as the committee bears, and sometimes fewer.
 fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeId, Lie> {
     let mut liars = BTreeMap::new();
-    if options.lies.is_empty() || rng.chance(100) {
+    let mut lies = options.lies.clone();
+    if options.clients > 0 {
+        lies.retain(|lie| Lie::own_voice().contains(lie));
+    }
+    if lies.is_empty() || rng.chance(100) {
         return liars;
     }
     // Whoever a changing committee leaves out may be an honest one: it must bear all the liars.
@@ -362,7 +405,7 @@ fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeI
         seats.remove(&node);
         if weight + weigh(node) <= faulty_max(total) {
             weight += weigh(node);
-            liars.insert(node, options.lies[rng.below(options.lies.len())]);
+            liars.insert(node, lies[rng.below(lies.len())]);
         }
     }
     liars

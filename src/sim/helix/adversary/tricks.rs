@@ -30,11 +30,14 @@ pub enum Lie {
     Racer,
     /// Claims to be far ahead, and sends nonsense to who asks; leaves blocks out of its words.
     Poisoner,
+    /// Hears no commands of some of the others, so that they are in none of its blocks. Where there
+    /// are no commands it is honest.
+    Censor,
 }
 
 impl Lie {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mute,
         Self::Withholder,
         Self::Equivocator,
@@ -45,7 +48,16 @@ impl Lie {
         Self::Swindler,
         Self::Racer,
         Self::Poisoner,
+        Self::Censor,
     ];
+
+    /// Those that speak for themselves only. What nodes say of reads is not signed, so whoever can
+    /// speak in the name of a quorum can show a client an old state.
+    #[must_use]
+    pub fn own_voice() -> Vec<Self> {
+        let voices = |lie: &Self| !matches!(lie, Self::Impersonator | Self::Replayer);
+        Self::ALL.into_iter().filter(voices).collect()
+    }
 
     /// The liar's program.
     #[must_use]
@@ -61,6 +73,7 @@ impl Lie {
             Self::Swindler => Box::new(blocks::Swindler),
             Self::Racer => Box::new(votes::Racer),
             Self::Poisoner => Box::new(blocks::Poisoner),
+            Self::Censor => Box::new(blocks::Censor),
         }
     }
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::env::Time;
 use crate::id::Height;
+use crate::sim::client::{Clients, PATIENCE_MAX};
 use crate::sim::helix::storm::rage::Relief;
 use crate::sim::helix::storm::{BLOCKS_AFTER, Outcome, Storm};
+use crate::sim::machine::Digest;
 
 impl Storm<'_> {
     /// Ends every trouble; returns how long it took until the chain had gone on everywhere.
@@ -25,8 +27,43 @@ impl Storm<'_> {
         let goal = Height(decided.0 + BLOCKS_AFTER);
         self.go_on(goal, healed + Self::healing_max())?;
         let took = self.cluster.world().now().since(healed);
-        self.compare()?;
+        if self.clients.is_some() {
+            self.converge()?
+        } else {
+            self.compare()?
+        }
         Ok(took)
+    }
+
+    /// The clients end; all honest nodes come to the same ledger, and it is what the clients saw.
+    fn converge(&mut self) -> Outcome<()> {
+        self.clients.iter().for_each(Clients::close);
+        let until = self.cluster.world().now() + PATIENCE_MAX + Self::healing_max();
+        let done = |storm: &Self| storm.clients.as_ref().is_none_or(Clients::are_done);
+        while !(done(self) && self.are_equal()) {
+            let now = self.cluster.world().now();
+            if now >= until {
+                let what = format!("clients done: {}, ledgers differ", done(self));
+                return Err(self.broken("I9", what));
+            }
+            self.go_on(Height::ZERO, until)?;
+            self.run_until(now + Duration::from_millis(20))?;
+        }
+        let first = self.cluster.honest()[0];
+        let node = self.cluster.directory().node(first);
+        let (Some(node), Some(clients)) = (node, &self.clients) else { return Ok(()) };
+        let compared = node.read_stale(|ledger| clients.compare(ledger));
+        compared.map_err(|what| self.broken("I8", what))
+    }
+
+    fn are_equal(&self) -> bool {
+        let state = |node| {
+            let node = self.cluster.directory().node(node)?;
+            Some((node.status().applied, node.read_stale(|ledger| ledger.digest())))
+        };
+        let states: Vec<_> = self.cluster.honest().into_iter().map(state).collect();
+        let last = self.cluster.world().checker().borrow().applied_last();
+        states.iter().all(|s| s.is_some_and(|(applied, _)| applied.0 >= last) && *s == states[0])
     }
 
     /// Runs until every honest node has delivered up to `goal`, and starts those that die

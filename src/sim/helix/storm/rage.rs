@@ -202,7 +202,9 @@ impl Storm<'_> {
             duplicate: [0, 50, 300][self.rng.below(3)],
             slow: [0, 20, 100][self.rng.below(3)],
             reorder: self.rng.chance(700),
-            deliver_corrupt: self.rng.chance(300),
+            // What nodes tell each other of commands is not signed: the transport's checksum is all
+            // that tells a damaged command from another one.
+            deliver_corrupt: self.rng.chance(300) && self.clients.is_none(),
             delay_max: Duration::from_millis(self.rng.within(1..=80)),
             ..Weather::FOUL
         };

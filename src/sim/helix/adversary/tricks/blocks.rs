@@ -108,3 +108,14 @@ impl Trick for Poisoner {
         }
     }
 }
+
+/// Ignores commands.
+#[derive(Debug)]
+pub(super) struct Censor;
+
+impl Trick for Censor {
+    fn hears(&mut self, hand: &mut Hand, from: NodeId, message: &Message) -> bool {
+        let ignored = hand.halves().0.contains(&from);
+        !(ignored && matches!(message, Message::Note(_)))
+    }
+}

@@ -24,7 +24,7 @@ impl Trick for Withholder {
     fn says(&mut self, hand: &mut Hand, to: NodeId, message: Message) {
         // Whom it ignores changes every few heights, and differs for words of different views.
         let turn = hand.height.0 / 3 + message.view().map_or(0, |view| view.0);
-        if (to.0 + turn) % 3 != 0 {
+        if !(to.0 + turn).is_multiple_of(3) {
             hand.send(to, &message);
         }
     }

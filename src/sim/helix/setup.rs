@@ -1,0 +1,104 @@
+//! What a simulated helix cluster is made of.
+
+use std::time::Duration;
+
+use crate::helix::config::{Limits, Timing};
+use crate::helix::keys::Ed25519;
+use crate::helix::spi::Keys;
+use crate::id::NodeId;
+use crate::sim::executor::Order;
+use crate::sim::helix::keys::Ring;
+use crate::sim::helix::mason::Habits;
+use crate::sim::helix::roster::Roster;
+use crate::sim::trace::{Detail, TAIL_LINES};
+
+/// How patient simulated nodes are: half a second for the first view, four for the longest.
+pub const TIMING: Timing = Timing {
+    base: Duration::from_millis(500),
+    cap: Some(Duration::from_secs(4)),
+    resend: Duration::from_millis(250),
+    announce: Duration::from_secs(1),
+};
+
+/// Limits so small that files of the journal are rolled and answers are cut all the time.
+pub const TINY: Limits = Limits {
+    block_bytes_max: 2 << 10,
+    window: 4,
+    fetch_bytes_max: 8 << 10,
+    evidence_max: 8,
+    segment_bytes: 64 << 10,
+};
+
+/// Which signatures the nodes make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signing {
+    /// Those of a [`Ring`]: quick.
+    Simulated,
+    /// Ed25519: real.
+    Real,
+}
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How many nodes; their ids are 1, 2, ...
+    pub nodes: u64,
+    /// Who decides.
+    pub roster: Roster,
+    /// How ready tasks are chosen.
+    pub order: Order,
+    /// How patient they are.
+    pub timing: Timing,
+    /// What they take on.
+    pub limits: Limits,
+    /// How their applications work at first.
+    pub habits: Habits,
+    /// Blocks carry clients' commands for a ledger, instead of the stones of a mason. All nodes
+    /// are members then, alike, and views end by the clock.
+    pub commands: bool,
+    /// Which signatures they make.
+    pub signing: Signing,
+    /// Whether views end by hand only, see [`Cluster::elapse`].
+    pub manual: bool,
+    /// How much of the record is kept.
+    pub detail: Detail,
+    /// How many lines of it.
+    pub lines_max: usize,
+    /// Whether each line is printed as it happens.
+    pub print: bool,
+}
+
+impl Default for Setup {
+    /// Four nodes in one rack.
+    fn default() -> Self {
+        Self {
+            nodes: 4,
+            roster: Roster::Sticky,
+            order: Order::Seeded,
+            timing: TIMING,
+            limits: TINY,
+            habits: Habits::STEADY,
+            commands: false,
+            signing: Signing::Simulated,
+            manual: false,
+            detail: Detail::Events,
+            lines_max: TAIL_LINES,
+            print: false,
+        }
+    }
+}
+
+impl Setup {
+    /// The keys of one node.
+    pub(crate) fn keys(&self, ring: &Ring, node: NodeId) -> Box<dyn Keys> {
+        let secret = |node: NodeId| [u8::try_from(node.0).unwrap_or(u8::MAX); 32];
+        match self.signing {
+            Signing::Simulated => Box::new(ring.keys(node)),
+            Signing::Real => {
+                let public = |node| (node, Ed25519::public_of(secret(node)));
+                let publics = (1..=self.nodes).map(NodeId).map(public).collect();
+                Box::new(Ed25519::new(secret(node), publics).expect("distinct keys"))
+            }
+        }
+    }
+}

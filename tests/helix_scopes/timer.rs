@@ -1,0 +1,121 @@
+//! The election timer, through the engine and to the nanosecond.
+
+use std::time::Duration;
+
+use quorate::helix::Event;
+use quorate::helix::event::Entry;
+use quorate::helix::message::Message;
+use quorate::id::View;
+
+use crate::helix_rig::{Act, Rig, Setup, What, id};
+use crate::nesting::left;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Four nodes of which nobody ever makes a block, with the protocol's own timer.
+fn idle(nodes_cut: bool) -> Rig {
+    let rig = Rig::new(Setup { timer: Some(4 * SECOND), ..Setup::default() });
+    rig.set(What::Create, Act::Never);
+    if nodes_cut {
+        rig.ids().into_iter().for_each(|node| rig.cut(node));
+    }
+    rig.settle();
+    rig
+}
+
+/// When each view of height 1 was left by a node, in seconds; checked a nanosecond before and at.
+fn instants(rig: &Rig, views: usize) -> Vec<u64> {
+    let mut found = Vec::new();
+    while found.len() < views {
+        let elapsed =
+            |rig: &Rig| left(rig, id(1), 1).iter().filter(|(_, why)| *why == "elapsed").count();
+        let before = elapsed(rig);
+        let at = rig.time.next_deadline().expect("a timer runs");
+        rig.time.advance_to(at);
+        rig.settle();
+        for _ in before..elapsed(rig) {
+            assert_eq!(rig.now().0 % 1_000_000_000, 0, "{:?}", rig.now());
+            found.push(rig.now().0 / 1_000_000_000);
+        }
+    }
+    found
+}
+
+/// base × 2^V: 4, 8, 16, 32 s, so views end 4, 12, 28 and 60 s after the beginning.
+#[test]
+fn r36_r42_views_last_four_eight_sixteen_seconds() {
+    assert_eq!(instants(&idle(true), 6), [4, 12, 28, 60, 124, 252]);
+    assert_eq!(instants(&idle(false), 4), [4, 12, 28, 60], "also when views have leaders");
+}
+
+/// A view that is asked for at 4 s and begins by right at 6 s ends at 12 s all the same.
+#[test]
+fn r41_the_same_height_and_view_does_not_set_the_timer_anew() {
+    let rig = idle(false);
+    rig.gate(|_, _, word| !matches!(word, Message::ViewChange { .. }));
+    rig.run_for(6 * SECOND);
+    assert_eq!(rig.status(id(2)).view, View(1));
+    rig.heal();
+    rig.run_for(2 * SECOND);
+    let elected = |e: &Event| matches!(e, Event::ViewEntered { entry: Entry::Elected, .. });
+    assert!(rig.events_of(id(2)).iter().any(elected), "elected between 6 and 8 s");
+    rig.run_for(4 * SECOND - Duration::from_nanos(1));
+    assert_eq!(rig.status(id(2)).view, View(1));
+    rig.run_for(Duration::from_nanos(1));
+    assert_eq!(rig.status(id(2)).view, View(2));
+}
+
+/// A new height resets everything: the timer of the old one never fires.
+#[test]
+fn r41_a_new_height_sets_the_timer_anew() {
+    let rig = Rig::new(Setup { timer: Some(4 * SECOND), stop_at: Some(2), ..Setup::default() });
+    rig.app(id(1)).plan(What::Create, &[Act::After(3 * SECOND), Act::Never]);
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.tip(), 1);
+    rig.run_for(4 * SECOND - Duration::from_nanos(1));
+    assert_eq!(rig.status(id(1)).view, View(0), "at 7 s less a nanosecond");
+    rig.run_for(Duration::from_nanos(1));
+    assert_eq!(rig.status(id(1)).view, View(1));
+    assert_eq!(left(&rig, id(1), 1), [(0, "decided")]);
+}
+
+/// An idle chain has no timer: it runs from when there is something to decide.
+#[test]
+fn the_first_view_is_timed_from_when_a_block_is_wanted() {
+    let rig = Rig::new(Setup { timer: Some(4 * SECOND), ..Setup::default() });
+    rig.set(What::Create, Act::Never);
+    rig.ids().into_iter().for_each(|node| rig.app(node).wanted.set(false));
+    rig.run_for(100 * SECOND);
+    assert_eq!(rig.status(id(1)).view, View(0));
+    // A word of this height says that somebody wants one.
+    let vote = quorate::helix::message::Vote {
+        height: quorate::id::Height(1),
+        view: View(0),
+        hash: quorate::helix::Hash([9; 32]),
+        signature: quorate::helix::message::Signature([0; 64]),
+    };
+    rig.inject(id(2), id(1), &Message::Prepare(vote));
+    rig.run_for(4 * SECOND - Duration::from_nanos(1));
+    assert_eq!(rig.status(id(1)).view, View(0));
+    rig.run_for(Duration::from_nanos(1));
+    assert_eq!(rig.status(id(1)).view, View(1));
+}
+
+/// The timer is the view's own future: with the node it is gone, and nothing waits for time.
+#[test]
+fn r37_r38_r39_the_clock_is_the_default_and_a_hand_may_take_its_place() {
+    let by_hand = Rig::new(Setup::default());
+    by_hand.set(What::Create, Act::Never);
+    by_hand.run_for(1000 * SECOND);
+    assert_eq!(by_hand.status(id(1)).view, View(0), "no clock ends a view of a manual trigger");
+    by_hand.fire_all(1, 0);
+    by_hand.settle();
+    assert_eq!(by_hand.status(id(1)).view, View(1));
+
+    let mut rig = idle(false);
+    rig.run_for(5 * SECOND);
+    for node in rig.ids() {
+        rig.crash(node, true);
+    }
+    assert_eq!(rig.time.pending(), 0, "a timer outlives its node");
+}
