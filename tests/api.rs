@@ -246,8 +246,10 @@ fn without_leases_and_clients_nothing_waits_for_time() {
             client.post(PUT, r#"{"key":"YQ=="}"#).await;
         }
         drop(client);
-        settle().await;
-        assert_eq!(served.time.pending(), before, "a request leaves no timer behind");
+        // What a decision may wait for before it is written down, in helix.
+        served.pass(1).await;
+        // A request leaves no timer behind.
+        until(async || served.time.pending() <= before).await;
     });
 }
 
