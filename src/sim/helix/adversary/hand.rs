@@ -154,9 +154,9 @@ impl Hand {
             return;
         };
         // Another liar may invent a height; nobody believes more than a few steps.
-        if height > self.height && height.0 < self.height.0 + 1_000 {
+        if height > self.height && height.0 < self.height.0.saturating_add(1_000) {
             (self.height, self.view) = (height, view);
-        } else if height == self.height && view.0 < self.view.0 + 1_000 {
+        } else if height == self.height && view.0 < self.view.0.saturating_add(1_000) {
             self.view = self.view.max(view);
         }
     }

@@ -147,7 +147,8 @@ impl Forger {
                 hand.send_all(&Message::ViewChange { change, block });
             }
             2 => {
-                // A bare proposal of a later view.
+                // A bare proposal of a later view, or of a first one that somebody else leads.
+                let view = if hand.rng.chance(500) { View::ZERO } else { view };
                 let vote = hand.notary.vote(Kind::PrePrepare, height, view, hash);
                 hand.send_all(&Message::PrePrepare { vote, block });
             }
