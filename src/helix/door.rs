@@ -27,6 +27,7 @@ pub(crate) struct Letter {
 /// What has come next.
 #[allow(clippy::large_enum_variant)] // returned and looked at, never stored
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // returned and looked at, never stored
 pub(crate) enum Post {
     /// A word about the present height.
     Letter(Letter),
