@@ -37,12 +37,14 @@ pub(crate) fn run(figures: &mut Figures) -> io::Result<()> {
 
 fn create(figures: &mut Figures) -> io::Result<()> {
     let mut note = |subject: &str, spread| figures.add(CREATE, subject, "takes", "ns", spread);
-    note("process: posix_spawn, exec, wait", spawned(60, |_| {})?);
-    note("process: fork, exec, wait", spawned(60, fork)?);
+    let [spawn, forked] = spawned(50)?;
+    note("process: posix_spawn, exec, wait", spawn);
+    note("process: fork, exec, wait", forked);
     let ballast = black_box(vec![1u8; 100 << 20]);
-    note("process: posix_spawn by a parent with 100 MiB", spawned(30, |_| {})?);
-    note("process: fork by a parent with 100 MiB", spawned(30, fork)?);
+    let [spawn, forked] = spawned(50)?;
     drop(ballast);
+    note("process: posix_spawn by a parent with 100 MiB", spawn);
+    note("process: fork by a parent with 100 MiB", forked);
     let thread = || {
         let _ = thread::Builder::new().spawn(|| {}).map(thread::JoinHandle::join);
     };
@@ -74,18 +76,22 @@ fn fork(command: &mut Command) {
     command.uid(rustix::process::getuid().as_raw());
 }
 
-/// The time from starting a process that does nothing to having heard of its end.
-fn spawned(count: usize, how: fn(&mut Command)) -> io::Result<Spread> {
+/// The time from starting a process that does nothing to having heard of its end, in the two ways
+/// to start one; in turn, so that the machine's load is the same for both.
+fn spawned(count: usize) -> io::Result<[Spread; 2]> {
     let clock = Clock::real();
-    let mut spans = Vec::new();
+    let mut spans = [Vec::new(), Vec::new()];
+    let ways: [fn(&mut Command); 2] = [|_| {}, fork];
     for _ in 0..count {
-        let mut nothing = command(&["nothing"])?;
-        how(&mut nothing);
-        let start = clock.now();
-        nothing.status()?;
-        spans.push(nanos(clock.now().since(start)));
+        for (how, spans) in ways.iter().zip(&mut spans) {
+            let mut nothing = command(&["nothing"])?;
+            how(&mut nothing);
+            let start = clock.now();
+            nothing.status()?;
+            spans.push(nanos(clock.now().since(start)));
+        }
     }
-    Ok(Spread::of(spans))
+    Ok(spans.map(Spread::of))
 }
 
 fn end_processes(figures: &mut Figures) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::figures::{Figure, Figures, show};
 
 const WIDTH: f64 = 880.0;
-const LEFT: f64 = 330.0;
+const LEFT: f64 = 356.0;
 const RIGHT: f64 = 96.0;
 const LINE: f64 = 24.0;
 
@@ -49,8 +49,7 @@ const PANELS: [Panel; 6] = [
         logarithmic: false,
     },
     Panel {
-        title: "An election while a block is being made: until the old view's work is gone, \
-                if the application looks every 10 ms",
+        title: "From an election to the end of the old view's work, which looks every 10 ms",
         section: "From an election to the end of the old view's work",
         quantity: "looks at it every 10 ms",
         logarithmic: true,
@@ -120,7 +119,7 @@ fn draw_panel(body: &mut String, panel: &Panel, bars: &[&Figure], top: f64) -> f
             body,
             "<line class=\"line\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{first}\" y2=\"{last}\"/>"
         );
-        text(body, x, last + 12.0, "small", "middle", &round(&show(mark, unit)));
+        text(body, x, last + 12.0, "small", "middle", &mark_text(mark, unit));
     }
     for (bar, line) in bars.iter().zip(0..) {
         let y = first + LINE * f64::from(line);
@@ -146,9 +145,13 @@ fn draw_panel(body: &mut String, panel: &Panel, bars: &[&Figure], top: f64) -> f
     last + 46.0
 }
 
-/// Marks of the axis need no digits after the point.
-fn round(text: &str) -> String {
-    text.replace(".00", "").replace(".0", "")
+/// A power of ten; of bytes, too.
+fn mark_text(mark: f64, unit: &str) -> String {
+    match unit {
+        "B" if mark >= 1e6 => format!("{} MB", mark / 1e6),
+        "B" if mark >= 1e3 => format!("{} kB", mark / 1e3),
+        _ => show(mark, unit),
+    }
 }
 
 fn class(subject: &str) -> &'static str {
@@ -177,8 +180,9 @@ struct Scale {
 
 impl Scale {
     fn new(logarithmic: bool, bars: &[&Figure]) -> Self {
-        let values = || bars.iter().map(|f| f.spread.median).filter(|v| *v > 0.0);
-        let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(1.0, f64::max));
+        let values = bars.iter().map(|f| f.spread.median).filter(|v| *v > 0.0);
+        let least = values.fold(f64::MAX, f64::min);
+        let most = bars.iter().map(|f| f.spread.high).fold(f64::MIN_POSITIVE, f64::max);
         if logarithmic {
             let (from, to) = (least.log10().floor(), most.log10().ceil());
             Self { logarithmic, from, to: to.max(from + 1.0) }

@@ -25,7 +25,6 @@ pub(crate) struct Letter {
 }
 
 /// What has come next.
-#[allow(clippy::large_enum_variant)] // returned and looked at, never stored
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // returned and looked at, never stored
 pub(crate) enum Post {
