@@ -3,6 +3,7 @@
 //! [`Engine::start`] returns a handle and a [`Life`], a future to be run on the embedder's executor;
 //! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as rude.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -19,6 +20,7 @@ use crate::helix::certificate::BlockProof;
 use crate::helix::committee::Committee;
 use crate::helix::config::Config;
 use crate::helix::core::{Core, Stop};
+use crate::helix::door::Post;
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::Evidence;
 use crate::helix::message::Message;
@@ -228,12 +230,15 @@ impl fmt::Debug for Life {
 }
 
 /// The life of a node: its heights, its journal, and its ways to the others, until one must stop.
-async fn live(core: Rc<Core>) -> Result<(), Fatal> {
+pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
-        let talk = first(core.announce(), sync::run(&core));
-        let beside = first(sync::serve(&core), first(core.write_decisions(), talk));
-        match first(&mut journal, first(rule(&core), beside)).await {
+        // Pinned here, once: a future that is handed on by value is stored twice.
+        let (rule, serve) = (pin!(rule(&core)), pin!(sync::serve(&core)));
+        let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
+        let write = pin!(core.write_decisions());
+        let beside = first(serve, first(write, first(announce, sync)));
+        match first(&mut journal, first(rule, beside)).await {
             First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
             First::B(First::A(stop)) => stop,
             First::B(First::B(First::B(
@@ -250,22 +255,22 @@ async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// Height after height.
+/// Height after height, until the node must stop.
 async fn rule(core: &Core) -> Stop {
-    let never = async {
-        deliver_again(core).await?;
-        loop {
-            if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
-                return Err(core.attend().await);
-            }
-            let ended = term::run(core).await?;
-            follow(core, ended).await?;
-        }
-    };
-    let ended: Result<std::convert::Infallible, Stop> = never.await;
-    match ended {
+    match heights(core).await {
         Ok(never) => match never {},
         Err(stop) => stop,
+    }
+}
+
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    deliver_again(core).await?;
+    loop {
+        if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
+            return Err(core.attend().await);
+        }
+        let ended = term::run(core).await?;
+        follow(core, ended).await?;
     }
 }
 
@@ -322,8 +327,8 @@ async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), S
         // The application kept it through a power cut that this node's own journal did not survive.
         return Ok(());
     }
-    let taken = first(vouched(core, height), insist(core, block, proof));
-    match first(taken, core.attend()).await {
+    let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
+    match first(first(vouched, insist), pin!(core.attend())).await {
         First::A(First::A(learned)) if learned.proof.height > height => {
             // The application is even further.
             core.sync.told(core, learned);
@@ -357,11 +362,11 @@ impl Core {
             if self.shutdown.get() {
                 return Stop::Shutdown;
             }
-            let decided = self.tip().height;
-            match self.next_letter(decided) {
-                // About a height that is decided: too late.
-                Some(_) => budget.spend(1).await,
-                None => self.bell.heard().await,
+            let (decided, checked) = (self.tip().height, self.notary.verified());
+            match self.next_post(decided) {
+                // A letter here is about a height that is decided: too late.
+                Post::Letter(_) | Post::Other => budget.spend(self.effort_since(checked)).await,
+                Post::Empty => self.bell.heard().await,
             }
         }
     }

@@ -16,6 +16,7 @@
 //! holds up an election by that poll and by no other.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::helix::certificate::BlockProof;
 use crate::helix::checks::block_proof;
 use crate::helix::committee::Committee;
 use crate::helix::core::{Core, Stop};
-use crate::helix::door::Letter;
+use crate::helix::door::{Letter, Post};
 use crate::helix::election::{Changes, Ticket};
 use crate::helix::event::Event;
 use crate::helix::message::{Kind, Message, Share, Signature, Vote};
@@ -45,8 +46,8 @@ use crate::scope::first::{First, first};
 /// Pause between two requests for a committee.
 const COMMITTEE_AGAIN: Duration = Duration::from_millis(200);
 
-/// Letters heard between two looks at everything else: some 100 µs of work, not counting
-/// signatures.
+/// Letters heard between two looks at everything else, a signature counting as many: some 100 µs of
+/// work.
 pub(crate) const LETTERS_PER_TURN: u32 = 64;
 
 /// How a term ended: with the block of its height.
@@ -85,9 +86,12 @@ pub(crate) struct Term<'a> {
 /// Decides the height after the tip.
 pub(crate) async fn run(core: &Core) -> Result<Ended, Stop> {
     let height = core.tip().height.next();
-    let committee = match first(vouched(core, height), committee(core, height)).await {
-        First::A(learned) => return Ok(Ended::Learned(learned)),
-        First::B(committee) => committee?,
+    let committee = {
+        let (vouched, committee) = (pin!(vouched(core, height)), pin!(committee(core, height)));
+        match first(vouched, committee).await {
+            First::A(learned) => return Ok(Ended::Learned(learned)),
+            First::B(committee) => committee?,
+        }
     };
     let term = Term::new(core, committee);
     term.begin();
@@ -181,10 +185,12 @@ impl<'a> Term<'a> {
                 |(_, running)| running,
             );
             let outcome = {
-                let attempt = first(&mut elapsed, view::run(self, ticket));
-                let decided = self.core.until(|| self.decision());
-                let ends = first(self.learned(), first(decided, attempt));
-                first(self.overtaken(), ends).await
+                // Pinned here, once: a future that is handed on by value is stored twice.
+                let (overtaken, learned) = (pin!(self.overtaken()), pin!(self.learned()));
+                let decided = pin!(self.core.until(|| self.decision()));
+                let attempt = pin!(view::run(self, ticket));
+                let ends = first(decided, first(&mut elapsed, attempt));
+                first(overtaken, first(learned, ends)).await
             };
             // Here everything that the view was waiting for has been dropped.
             ticket = match outcome {
@@ -249,16 +255,22 @@ impl<'a> Term<'a> {
             if self.core.shutdown.get() {
                 return Err(Stop::Shutdown);
             }
-            let Some(letter) = self.core.next_letter(self.height) else {
-                turn = 0;
-                self.core.bell.heard().await;
-                continue;
-            };
-            if let Some(ticket) = self.hear(letter) {
-                return Ok(ticket);
+            let checked = self.core.notary.verified();
+            match self.core.next_post(self.height) {
+                Post::Letter(letter) => {
+                    if let Some(ticket) = self.hear(letter) {
+                        return Ok(ticket);
+                    }
+                }
+                Post::Other => {}
+                Post::Empty => {
+                    turn = 0;
+                    self.core.bell.heard().await;
+                    continue;
+                }
             }
-            turn += 1;
-            if turn == LETTERS_PER_TURN {
+            turn = self.core.effort_since(checked).saturating_add(turn);
+            if turn >= LETTERS_PER_TURN {
                 turn = 0;
                 yield_now().await;
             }

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 
 use crate::helix::block::Block;
@@ -24,7 +25,8 @@ use crate::scope::first::{First, first};
 
 /// Takes part in a view, for as long as it lasts.
 pub(crate) async fn run(term: &Term<'_>, ticket: Ticket) -> Infallible {
-    match first(take_part(term, ticket), term.insist()).await {
+    let (part, insist) = (pin!(take_part(term, ticket)), pin!(term.insist()));
+    match first(part, insist).await {
         First::A(never) | First::B(never) => never,
     }
 }

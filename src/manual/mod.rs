@@ -3,16 +3,20 @@
 //! | page | what it answers |
 //! |---|---|
 //! | [`architecture`] | which scopes, queues and threads there are, what each owns, what ends it |
+//! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`requirements`] | what the source documents ask for, and what shows that it holds |
 //! | [`performance`] | what was measured, by which commands, beside etcd |
+//! | [`study`] | processes, threads or coroutines: what each costs, what was claimed, what holds |
 //! | [`journal`] | the format on disk, and what was measured of syncs |
 //! | [`network`] | the wire between nodes, and the reactor below it |
 //! | [`api`] | what clients are served, and where it differs from etcd |
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+#[doc = include_str!("scopes.md")]
+pub mod scopes {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
 #[doc = include_str!("mistakes.md")]
@@ -21,6 +25,8 @@ pub mod mistakes {}
 pub mod requirements {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
+#[doc = include_str!("study.md")]
+pub mod study {}
 #[doc = include_str!("journal.md")]
 pub mod journal {}
 #[doc = include_str!("network.md")]

@@ -148,8 +148,8 @@ const COMPUTES: Manners = Manners::Computes(1_000);
 
 #[test]
 fn r20_a_loop_that_waits_processes_no_election_before_the_callback_is_back() {
-    assert_eq!(waiting(Manners::Cooperates).0, false, "nobody even asks it to");
-    assert_eq!(waiting(Manners::Ignores).0, false);
+    assert!(!waiting(Manners::Cooperates).0, "nobody even asks it to");
+    assert!(!waiting(Manners::Ignores).0);
     let (processed, polls) = waiting(COMPUTES);
     assert!(processed && polls > 900, "only after all of the work: {polls} polls");
 }
@@ -157,7 +157,7 @@ fn r20_a_loop_that_waits_processes_no_election_before_the_callback_is_back() {
 #[test]
 fn r21_cancelling_and_waiting_works_for_callbacks_that_cooperate_and_for_no_others() {
     assert_eq!(asking(Manners::Cooperates), (true, 0));
-    assert_eq!(asking(Manners::Ignores).0, false);
+    assert!(!asking(Manners::Ignores).0);
     let (processed, polls) = asking(COMPUTES);
     assert!(processed && polls > 900, "only after all of the work: {polls} polls");
 }

@@ -99,7 +99,7 @@ fn scopes_nest_over_a_hundred_heights_with_elections() {
         let mut steps = 0u64;
         while rig.tip() < 100 {
             steps += 1;
-            if steps % 97 == 0 {
+            if steps.is_multiple_of(97) {
                 let node = id(1 + steps / 97 % 4);
                 let status = rig.status(node);
                 rig.fire(node, status.height.0, status.view.0);

@@ -116,7 +116,8 @@ impl Dev {
             secrets.iter().map(|(&id, &secret)| (id, Ed25519::public_of(secret))).collect();
         let engine = |(id, secret)| -> Result<_, String> {
             let config = helix::Config::new(id, cluster, ids.clone())?;
-            Ok(Engine::Helix(config, Ed25519::new(secret, publics.clone())?))
+            let keys = Ed25519::new(secret, publics.clone())?;
+            Ok(Engine::Helix(Box::new(config), Box::new(keys)))
         };
         secrets.into_iter().map(engine).collect::<Result<_, _>>().map_err(Failure::usage)
     }

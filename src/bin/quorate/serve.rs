@@ -113,7 +113,9 @@ fn engine(settings: &Settings) -> Result<Engine, Failure> {
     let keys = Ed25519::new(secret, helix.public_keys.clone())
         .map_err(|why| Failure::usage(format!("member_keys: {why}")))?;
     match keys.owner() {
-        Some(owner) if owner == node => Ok(Engine::Helix(helix.config.clone(), keys)),
+        Some(owner) if owner == node => {
+            Ok(Engine::Helix(Box::new(helix.config.clone()), Box::new(keys)))
+        }
         Some(owner) => Err(Failure::usage(format!(
             "the secret key {path} is that of node {owner}, and this is node {node}"
         ))),

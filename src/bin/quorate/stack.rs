@@ -36,7 +36,7 @@ const INTERRUPTED: i32 = 130;
 #[derive(Debug)]
 pub(crate) enum Engine {
     Raft(Config),
-    Helix(helix::Config, Ed25519),
+    Helix(Box<helix::Config>, Box<Ed25519>),
 }
 
 impl Engine {
@@ -71,8 +71,9 @@ impl Engine {
             }
             Self::Helix(config, keys) => {
                 let options = helix::node::Options::new(&config.timing);
-                let (keys, observer) = (Box::new(keys), Default::default());
-                let (node, life) = helix::Node::start(config, options, env, keys, store, observer)?;
+                let observer = Default::default();
+                let (node, life) =
+                    helix::Node::start(*config, options, env, keys, store, observer)?;
                 (node.into(), Box::pin(life))
             }
         })
