@@ -230,7 +230,7 @@ impl fmt::Debug for Life {
 }
 
 /// The life of a node: its heights, its journal, and its ways to the others, until one must stop.
-async fn live(core: Rc<Core>) -> Result<(), Fatal> {
+pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let stopped = {
         // Pinned here, once: a future that is handed on by value is stored twice.

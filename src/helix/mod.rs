@@ -102,6 +102,8 @@ mod recover;
 mod requests;
 pub mod rules;
 mod service;
+#[cfg(test)]
+mod sizes;
 pub mod spi;
 mod sync;
 pub mod tally;

@@ -327,7 +327,7 @@ impl<M: StateMachine> fmt::Debug for Ending<M> {
 }
 
 /// The service beside the engine. It is polled first: what clients ask for is told in one go.
-async fn live<M: StateMachine>(
+pub(super) async fn live<M: StateMachine>(
     service: Rc<Service<M>>,
     engine: Engine,
     life: engine::Life,

@@ -8,6 +8,7 @@
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`requirements`] | what the source documents ask for, and what shows that it holds |
 //! | [`performance`] | what was measured, by which commands, beside etcd |
+//! | [`study`] | processes, threads or coroutines: what each costs, what was claimed, what holds |
 //! | [`journal`] | the format on disk, and what was measured of syncs |
 //! | [`network`] | the wire between nodes, and the reactor below it |
 //! | [`api`] | what clients are served, and where it differs from etcd |
@@ -24,6 +25,8 @@ pub mod mistakes {}
 pub mod requirements {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
+#[doc = include_str!("study.md")]
+pub mod study {}
 #[doc = include_str!("journal.md")]
 pub mod journal {}
 #[doc = include_str!("network.md")]

@@ -84,6 +84,8 @@ pub(crate) mod reads;
 pub(crate) mod recover;
 pub(crate) mod replication;
 pub mod rules;
+#[cfg(test)]
+mod sizes;
 pub(crate) mod snapshot;
 
 pub use event::{Event, Observer};

@@ -300,7 +300,7 @@ impl Drop for Ending {
 }
 
 /// The life of a node: its role, its journal and its snapshots, until one of them must stop.
-async fn live(core: Rc<Core>) -> Result<(), Fatal> {
+pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut at_work = pin!(first(core.journal.run(), snapshot::run(&core)));
     #[cfg(not(feature = "sim"))]
     let roles = rule(&core);
