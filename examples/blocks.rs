@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each row is a process of its own, so that its peak memory is its own. Counts are over all nodes
-//! and exact; times are of one thread that does everything.
+//! and exact; times are of one thread that does everything. The journals keep every block, and are
+//! in that process's memory, too.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -48,7 +49,7 @@ fn main() {
         return println!("{}", measure(number(nodes), keys, number(blocks)));
     }
     println!(
-        "{:>5} {:>8} {:>8} {:>10} {:>12} {:>14} {:>12} {:>10}",
+        "{:>5} {:>8} {:>8} {:>10} {:>12} {:>14} {:>12} {:>8} {:>11}",
         "nodes",
         "keys",
         "blocks",
@@ -56,7 +57,8 @@ fn main() {
         "CPU ms/block",
         "verified/block",
         "signed/block",
-        "peak MB"
+        "peak MB",
+        "journals MB"
     );
     let itself = std::env::current_exe().expect("a program has a path");
     for keys in ["null", "ed25519"] {
@@ -121,12 +123,13 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
     let status: Vec<_> = engines.iter().map(Engine::status).collect();
     let per_block = |sum: u64| sum as f64 / blocks as f64;
     format!(
-        "{count:>5} {kind:>8} {blocks:>8} {:>10.0} {:>12.3} {:>14.2} {:>12.2} {:>10.1}",
+        "{count:>5} {kind:>8} {blocks:>8} {:>10.0} {:>12.3} {:>14.2} {:>12.2} {:>8.1} {:>11.1}",
         blocks as f64 / seconds,
         (cpu_ms() - cpu) / blocks as f64,
         per_block(status.iter().map(|status| status.verified).sum()),
         per_block(status.iter().map(|status| status.signed).sum()),
         peak_mb(),
+        status.iter().map(|status| status.journal_bytes).sum::<u64>() as f64 / 1e6,
     )
 }
 

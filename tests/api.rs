@@ -239,6 +239,8 @@ fn a_lease_ends_with_its_keys_unless_it_is_kept_alive() {
 #[test]
 fn without_leases_and_clients_nothing_waits_for_time() {
     with_server(ApiLimits::default(), async |served: &Served| {
+        // A node of helix has other timers before its first block than after it.
+        put(served, "MQ==").await;
         settle().await;
         let before = served.time.pending();
         let mut client = served.connect().await;
@@ -246,8 +248,10 @@ fn without_leases_and_clients_nothing_waits_for_time() {
             client.post(PUT, r#"{"key":"YQ=="}"#).await;
         }
         drop(client);
-        settle().await;
-        assert_eq!(served.time.pending(), before, "a request leaves no timer behind");
+        // What a decision may wait for before it is written down, in helix.
+        served.pass(1).await;
+        // A request leaves no timer behind.
+        until(async || served.time.pending() <= before).await;
     });
 }
 

@@ -17,6 +17,11 @@ use crate::log::{Journal, Ticket};
 /// Heights between two places that are remembered.
 const STRIDE: u64 = 32;
 
+/// Bytes of a block and its proof besides the payload and the signatures, at most.
+const HEAD: usize = 160;
+/// Bytes of a COMMIT in a proof.
+const COMMIT: usize = 72;
+
 /// Where the records of a height begin, for some heights.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
@@ -35,7 +40,7 @@ impl Archive {
     }
 
     /// Decided blocks from `height` on, in order and without a gap, as far as they are durable:
-    /// about `bytes_max` of payload, at least one if there is one.
+    /// about `bytes_max` in all, at least one if there is one.
     ///
     /// # Errors
     /// [`Fatal`] if the journal cannot be read.
@@ -64,7 +69,7 @@ impl Archive {
                         continue;
                     }
                     let Some(block) = block.filter(|_| proof.height == next) else { break };
-                    bytes += block.payload.len();
+                    bytes += HEAD + block.payload.len() + proof.commits.len() * COMMIT;
                     next = next.next();
                     found.push((block, Rc::new(proof)));
                     if bytes >= bytes_max {

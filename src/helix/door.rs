@@ -24,6 +24,18 @@ pub(crate) struct Letter {
     pub(crate) checked: bool,
 }
 
+/// What has come next.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // returned and looked at, never stored
+pub(crate) enum Post {
+    /// A word about the present height.
+    Letter(Letter),
+    /// Something else: it has been dealt with.
+    Other,
+    /// Nothing.
+    Empty,
+}
+
 /// What the door remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
@@ -35,39 +47,46 @@ pub(crate) struct Door {
 }
 
 impl Core {
-    /// The next word about `present`, the height after the tip.
-    pub(crate) fn next_letter(&self, present: Height) -> Option<Letter> {
+    /// Takes in what has come next; whoever loops over it yields now and then, by its
+    /// [`effort_since`](Self::effort_since).
+    pub(crate) fn next_post(&self, present: Height) -> Post {
         self.take_synced();
         if let Some(message) = self.take_own() {
-            return Some(Letter { from: self.me(), message, checked: true });
+            return Post::Letter(Letter { from: self.me(), message, checked: true });
         }
         if let Some(letter) = self.take_kept(present) {
-            return Some(letter);
+            return Post::Letter(letter);
         }
-        while let Some((from, frame)) = self.env.net.receive() {
-            let message = match Envelope::decode(&frame, self.config.instance) {
-                Ok(message) if self.config.nodes.contains(&from) && from != self.me() => message,
-                refused => {
-                    self.drop_malformed();
-                    tracing::debug!(%from, ?refused, "dropped a frame");
-                    continue;
-                }
-            };
-            self.sync.heard(from, self.now());
-            let Some(height) = message.height() else {
-                self.answer(from, message);
-                continue;
-            };
-            if height == present {
-                return Some(Letter { from, message, checked: false });
+        let Some((from, frame)) = self.env.net.receive() else { return Post::Empty };
+        let message = match Envelope::decode(&frame, self.config.instance) {
+            Ok(message) if self.config.nodes.contains(&from) && from != self.me() => message,
+            refused => {
+                self.drop_malformed();
+                tracing::debug!(%from, ?refused, "dropped a frame");
+                return Post::Other;
             }
-            if height < present {
-                self.help(from);
-            } else {
-                self.keep(from, height, present, message);
-            }
+        };
+        self.sync.heard(from, self.now());
+        let Some(height) = message.height() else {
+            self.answer(from, message);
+            return Post::Other;
+        };
+        if height == present {
+            return Post::Letter(Letter { from, message, checked: false });
         }
-        None
+        if height < present {
+            self.help(from);
+        } else {
+            self.keep(from, height, present, message);
+        }
+        Post::Other
+    }
+
+    /// What was done since `checked` signatures had been checked, in letters heard: checking a
+    /// signature takes as long as hearing some thirty.
+    pub(crate) fn effort_since(&self, checked: u64) -> u32 {
+        let checked = self.notary.verified() - checked;
+        u32::try_from(checked).unwrap_or(u32::MAX).saturating_mul(32).saturating_add(1)
     }
 
     pub(crate) fn drop_malformed(&self) {

@@ -20,6 +20,7 @@ use crate::helix::certificate::BlockProof;
 use crate::helix::committee::Committee;
 use crate::helix::config::Config;
 use crate::helix::core::{Core, Stop};
+use crate::helix::door::Post;
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::Evidence;
 use crate::helix::message::Message;
@@ -361,11 +362,11 @@ impl Core {
             if self.shutdown.get() {
                 return Stop::Shutdown;
             }
-            let decided = self.tip().height;
-            match self.next_letter(decided) {
-                // About a height that is decided: too late.
-                Some(_) => budget.spend(1).await,
-                None => self.bell.heard().await,
+            let (decided, checked) = (self.tip().height, self.notary.verified());
+            match self.next_post(decided) {
+                // A letter here is about a height that is decided: too late.
+                Post::Letter(_) | Post::Other => budget.spend(self.effort_since(checked)).await,
+                Post::Empty => self.bell.heard().await,
             }
         }
     }

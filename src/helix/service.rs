@@ -328,8 +328,8 @@ impl<M: StateMachine> Service<M> {
         let idle = self.pool.borrow().is_empty()
             && self.requests.borrow().len() == 0
             && self.reads.borrow().is_idle();
-        let next = if idle { Time::NEVER } else { now + self.patience.spread / 4 };
-        self.look.set(self.look.get().min(next));
+        let next = self.look.get().min(now + self.patience.spread / 4);
+        self.look.set(if idle { Time::NEVER } else { next });
     }
 
     fn serve_reads(&self, engine: &Engine, now: Time) {

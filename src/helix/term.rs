@@ -28,7 +28,7 @@ use crate::helix::certificate::BlockProof;
 use crate::helix::checks::block_proof;
 use crate::helix::committee::Committee;
 use crate::helix::core::{Core, Stop};
-use crate::helix::door::Letter;
+use crate::helix::door::{Letter, Post};
 use crate::helix::election::{Changes, Ticket};
 use crate::helix::event::Event;
 use crate::helix::message::{Kind, Message, Share, Signature, Vote};
@@ -46,8 +46,8 @@ use crate::scope::first::{First, first};
 /// Pause between two requests for a committee.
 const COMMITTEE_AGAIN: Duration = Duration::from_millis(200);
 
-/// Letters heard between two looks at everything else: some 100 µs of work, not counting
-/// signatures.
+/// Letters heard between two looks at everything else, a signature counting as many: some 100 µs of
+/// work.
 pub(crate) const LETTERS_PER_TURN: u32 = 64;
 
 /// How a term ended: with the block of its height.
@@ -255,16 +255,22 @@ impl<'a> Term<'a> {
             if self.core.shutdown.get() {
                 return Err(Stop::Shutdown);
             }
-            let Some(letter) = self.core.next_letter(self.height) else {
-                turn = 0;
-                self.core.bell.heard().await;
-                continue;
-            };
-            if let Some(ticket) = self.hear(letter) {
-                return Ok(ticket);
+            let checked = self.core.notary.verified();
+            match self.core.next_post(self.height) {
+                Post::Letter(letter) => {
+                    if let Some(ticket) = self.hear(letter) {
+                        return Ok(ticket);
+                    }
+                }
+                Post::Other => {}
+                Post::Empty => {
+                    turn = 0;
+                    self.core.bell.heard().await;
+                    continue;
+                }
             }
-            turn += 1;
-            if turn == LETTERS_PER_TURN {
+            turn = self.core.effort_since(checked).saturating_add(turn);
+            if turn >= LETTERS_PER_TURN {
                 turn = 0;
                 yield_now().await;
             }

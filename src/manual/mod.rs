@@ -3,6 +3,7 @@
 //! | page | what it answers |
 //! |---|---|
 //! | [`architecture`] | which scopes, queues and threads there are, what each owns, what ends it |
+//! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`requirements`] | what the source documents ask for, and what shows that it holds |
@@ -14,6 +15,8 @@
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+#[doc = include_str!("scopes.md")]
+pub mod scopes {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
 #[doc = include_str!("mistakes.md")]

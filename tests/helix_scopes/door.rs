@@ -49,6 +49,44 @@ fn r24_a_flood_with_a_blocked_handler_leaves_the_loop_turning() {
     assert!(rig.polls(id(3)) - before >= FLOOD / 64, "at most 64 words a turn");
 }
 
+/// A flood of words that must be checked, and are all false: some of other heights, some of none.
+#[test]
+fn r24_a_flood_of_false_words_is_looked_at_a_few_at_a_time() {
+    let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
+    rig.set(What::Validate, Act::Never);
+    rig.settle();
+    let (hash, signature) = (Hash([9; 32]), Signature([1; 64]));
+    for n in 0..4_000 {
+        let vote = Vote { height: Height(1 + n % 4), view: View(n % 2), hash, signature };
+        rig.inject(
+            id(2),
+            id(3),
+            &if n % 3 == 0 { Message::Tip(Height(1)) } else { Message::Prepare(vote) },
+        );
+    }
+    let work = rig.app(id(3)).live(What::Validate).remove(0);
+    let (mut before, mut checked, mut most) = (rig.polls(id(3)), rig.status(id(3)).verified, 0);
+    let first = checked;
+    for turn in 0..2_000 {
+        rig.step();
+        let (polls, status) = (rig.polls(id(3)), rig.status(id(3)));
+        if polls > before {
+            most = most.max(status.verified - checked);
+            (before, checked) = (polls, status.verified);
+        }
+        if turn == 100 {
+            rig.fire(id(3), 1, 0);
+            let now = rig.polls(id(3));
+            assert!(rig.settle_until(|_| work.end.get().is_some()));
+            assert_eq!(rig.polls(id(3)) - now, 1, "an election does not wait for the flood");
+            checked = rig.status(id(3)).verified;
+        }
+    }
+    rig.settle();
+    assert!(rig.status(id(3)).verified - first > 1_500, "they are all looked at in the end");
+    assert!(most <= 3, "{most} signatures in one turn");
+}
+
 /// Words arrive in the order in which their sender said them.
 #[test]
 fn r31_the_order_of_a_sender_is_kept() {

@@ -322,6 +322,7 @@ impl Cluster {
             lore: std::collections::VecDeque::new(),
             height: Height(1),
             view: View::ZERO,
+            ground: None,
             clock: self.world.clock(),
             network: self.world.network_handle(),
             trace: self.world.trace().clone(),

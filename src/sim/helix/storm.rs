@@ -202,9 +202,8 @@ impl std::error::Error for Failure {}
 fn replay(seed: u64, options: &Options) -> String {
     let Options { nodes, clients, .. } = options;
     let clients = if *clients > 0 { format!(" --clients {clients}") } else { String::new() };
-    format!(
-        "replay: cargo run --release -- storm {seed} --engine helix --nodes {nodes}{clients} --trace"
-    )
+    let storm = format!("storm {seed} --engine helix --nodes {nodes}{clients}");
+    format!("replay: cargo run --release -- {storm} --trace")
 }
 
 /// Runs the storm of a seed.

@@ -68,6 +68,8 @@ pub struct Hand {
     pub height: Height,
     /// The highest view that somebody has spoken of there.
     pub view: View,
+    /// Of the last proposal of a first view: its height, the block before it, and who leads.
+    pub ground: Option<(Height, Hash, NodeId)>,
     pub(crate) clock: Clock,
     pub(crate) network: Rc<RefCell<Network>>,
     pub(crate) trace: Rc<Trace>,
@@ -88,11 +90,15 @@ impl Hand {
         (one.to_vec(), other.to_vec())
     }
 
-    /// The committee of the present height. The order of a sticky committee depends on the block
-    /// before, so for who leads a view ask the words that are going around.
+    /// The committee of the present height, in its order if that is sticky and its first leader has
+    /// spoken, and the block before.
     #[must_use]
-    pub fn committee(&self) -> Option<Committee> {
-        self.roster.committee(self.nodes, self.height)
+    pub fn committee(&self) -> Option<(Committee, Hash)> {
+        let (_, previous, leader) = self.ground.filter(|&(height, ..)| height == self.height)?;
+        let mut members = self.roster.members(self.nodes, self.height);
+        let first = members.iter().position(|member| member.node == leader)?;
+        members.rotate_left(first);
+        Some((Committee::new(members).ok()?, previous))
     }
 
     /// Sends a word to one node.
@@ -139,15 +145,18 @@ impl Hand {
             self.lore.pop_front();
         }
         self.lore.push_back((from, frame.clone()));
+        if let Some(Message::PrePrepare { block, .. }) = message {
+            self.ground = Some((block.height, block.previous, from));
+        }
         let (Some(height), Some(view)) =
             (message.and_then(Message::height), message.and_then(Message::view))
         else {
             return;
         };
         // Another liar may invent a height; nobody believes more than a few steps.
-        if height > self.height && height.0 < self.height.0 + 1_000 {
+        if height > self.height && height.0 < self.height.0.saturating_add(1_000) {
             (self.height, self.view) = (height, view);
-        } else if height == self.height && view.0 < self.view.0 + 1_000 {
+        } else if height == self.height && view.0 < self.view.0.saturating_add(1_000) {
             self.view = self.view.max(view);
         }
     }

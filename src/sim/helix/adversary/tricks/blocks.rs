@@ -88,6 +88,10 @@ impl Trick for Poisoner {
         let Message::FetchBlocks(height) = message else {
             return true;
         };
+        if hand.rng.chance(500) {
+            // Its puppet answers, and what it says is changed on the way.
+            return true;
+        }
         let block = hand.block(*height, Hash([9; 32]), 1);
         let hash = block.hash(INSTANCE);
         let view = View::ZERO;

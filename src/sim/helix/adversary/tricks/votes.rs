@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::helix::block::{Block, Hash};
 use crate::helix::certificate::{BlockProof, PreparedProof};
+use crate::helix::committee::Committee;
 use crate::helix::message::{Envelope, Kind, Message, NewView, Signature, ViewChange};
-use crate::helix::notary::Notary;
+use crate::helix::spi::Member;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::words::INSTANCE;
@@ -88,75 +89,77 @@ impl Trick for Racer {
 pub(super) struct Forger;
 
 impl Forger {
-    /// View changes of everybody for a view, all of them its own invention but one.
-    fn changes(hand: &Hand, height: Height, view: View) -> Vec<(NodeId, ViewChange)> {
-        let own = hand.notary.view_change(height, view, None);
-        let quorum = hand.committee().map_or(3, |committee| committee.quorum());
-        let mut changes: Vec<_> = (1..=hand.nodes)
-            .map(NodeId)
-            .map(|node| {
-                let signature = match hand.rng.below(2) {
-                    _ if node == hand.me => own.signature,
-                    0 => own.signature,
-                    _ => Signature([5; 64]),
-                };
-                (node, ViewChange { signature, ..own.clone() })
-            })
-            .collect();
-        // Just a quorum, itself among them, in the order of the ids.
-        while changes.len() as u64 > quorum {
-            let spare = changes.iter().rposition(|(node, _)| *node != hand.me).unwrap_or(0);
-            changes.remove(spare);
-        }
-        changes
+    /// View changes of a quorum for a view, all of them its own invention but one.
+    fn changes(hand: &Hand, committee: &Committee, view: View) -> Vec<(NodeId, ViewChange)> {
+        let own = hand.notary.view_change(hand.height, view, None);
+        let invent = |member: &Member| {
+            let is_own = member.node == hand.me || hand.rng.chance(500);
+            let signature = if is_own { own.signature } else { Signature([5; 64]) };
+            (member.node, ViewChange { signature, ..own.clone() })
+        };
+        let changes = committee.members().iter().map(invent);
+        committee.just_quorum(0, changes).unwrap_or_default()
     }
 
-    /// A proof that the liar's own block was prepared in an earlier view.
-    fn prepared(
-        hand: &Hand,
-        notary: &Notary,
-        height: Height,
-        view: View,
-    ) -> (PreparedProof, Block) {
-        let block = hand.block(height, Hash([6; 32]), 77);
+    /// A view to come that it leads itself.
+    fn own_view(hand: &Hand, committee: &Committee) -> View {
+        let count = committee.members().len() as u64;
+        let place = committee.place(hand.me).map_or(0, |place| place as u64);
+        let turn = hand.view.0 / count + hand.rng.within(0..=1);
+        View((turn * count + place).max(1))
+    }
+
+    /// A proof that the liar's own block was prepared in a view that it led.
+    fn prepared(hand: &Hand, committee: &Committee, block: &Block, view: View) -> PreparedProof {
+        let notary = if hand.rng.chance(500) { &hand.notary } else { &hand.abroad };
         let hash = block.hash(INSTANCE);
-        let proposal = notary.vote(Kind::PrePrepare, height, view, hash).signature;
-        let own = notary.vote(Kind::Prepare, height, view, hash).signature;
-        let others = hand.others();
-        let count = hand.rng.below(others.len() + 1);
-        let prepares = others[..count].iter().map(|&node| (node, own)).collect();
-        (PreparedProof { view, hash, proposal, prepares }, block)
+        let proposal = notary.vote(Kind::PrePrepare, hand.height, view, hash).signature;
+        let own = notary.vote(Kind::Prepare, hand.height, view, hash).signature;
+        let leader = committee.leader(view);
+        let others = committee.members().iter().filter(|member| member.node != leader);
+        let votes = others.map(|member| (member.node, own));
+        let mut prepares = committee.just_quorum(committee.weight(leader), votes);
+        if hand.rng.chance(300) {
+            prepares = None;
+        }
+        PreparedProof { view, hash, proposal, prepares: prepares.unwrap_or_default() }
     }
 
     fn lie(hand: &mut Hand, kind: usize) {
-        let (height, view) = (hand.height, View(hand.view.0 + hand.rng.within(0..=4)));
+        let Some((committee, previous)) = hand.committee() else {
+            return;
+        };
+        let (height, view) = (hand.height, Self::own_view(hand, &committee));
+        let block = hand.block(height, previous, view.0 << 8 | kind as u64);
+        let hash = block.hash(INSTANCE);
         match kind {
             0 => {
-                let changes = Self::changes(hand, height, view);
-                let block = hand.block(height, Hash([6; 32]), 78);
+                let changes = Self::changes(hand, &committee, view);
                 let new = hand.notary.new_view(height, view, changes, block);
                 hand.send_all(&Message::NewView(Box::new(new)));
             }
             1 => {
-                let notary = if hand.rng.chance(500) { &hand.notary } else { &hand.abroad };
-                let (proof, block) = Self::prepared(hand, notary, height, view.prev());
-                let change = hand.notary.view_change(height, view, Some(proof));
+                let before = View(hand.view.0 - hand.rng.within(0..=hand.view.0));
+                let proof = Self::prepared(hand, &committee, &block, before);
+                let after = View(before.0 + hand.rng.within(1..=3));
+                let change = hand.notary.view_change(height, after, Some(proof));
                 let block = hand.rng.chance(500).then_some(block);
                 hand.send_all(&Message::ViewChange { change, block });
             }
             2 => {
-                // A bare proposal of a later view.
-                let block = hand.block(height, Hash([6; 32]), 79);
-                let hash = block.hash(INSTANCE);
+                // A bare proposal of a later view, or of a first one that somebody else leads.
+                let view = if hand.rng.chance(500) { View::ZERO } else { view };
                 let vote = hand.notary.vote(Kind::PrePrepare, height, view, hash);
                 hand.send_all(&Message::PrePrepare { vote, block });
             }
             _ => {
                 let change = hand.notary.view_change(height, view, None);
                 let change = ViewChange { view: View(view.0 + 1), ..change };
-                hand.send_all(&Message::ViewChange { change, block: None });
+                return hand.send_all(&Message::ViewChange { change, block: None });
             }
         }
+        let vote = hand.notary.vote(Kind::Commit, height, view, hash);
+        hand.send_all(&Message::Commit { vote, share: None });
     }
 }
 
