@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              ┌─▶ log: written and synced ───┐
-//! writes ─▶ core ─▶ replication to peer A ────┤─▶ core: held by two of three? ─▶ state machine ─▶ done
+//! writes ─▶ core ─▶ replication to peer A ────┤─▶ core: two of three? ─▶ state machine ─▶ done
 //!              └─▶ replication to peer B ─────┘
 //! ```
 //!
