@@ -58,7 +58,7 @@ pub struct Setup {
     pub commands: bool,
     /// Which signatures they make.
     pub signing: Signing,
-    /// Whether views end by hand only, see [`Cluster::elapse`].
+    /// Whether views end by hand only, see [`Cluster::elapse`](crate::sim::helix::cluster::Cluster::elapse).
     pub manual: bool,
     /// How much of the record is kept.
     pub detail: Detail,
