@@ -3,9 +3,6 @@
 //! Scenarios print them, storms hash them, and the invariants are checked on nothing else. Nothing
 //! is computed for them unless somebody observes.
 
-use std::fmt;
-use std::rc::Rc;
-
 use crate::helix::block::Hash;
 use crate::helix::message::Kind;
 use crate::id::{Height, NodeId, View};
@@ -146,33 +143,5 @@ pub enum Event {
     },
 }
 
-/// Somebody who is told every event, synchronously; `None` inside costs nothing.
-#[derive(Clone, Default)]
-pub struct Observer(Option<Rc<dyn Fn(Event)>>);
-
-impl Observer {
-    /// Calls `told` for each event. It must not call back into the node.
-    #[must_use]
-    pub fn new(told: impl Fn(Event) + 'static) -> Self {
-        Self(Some(Rc::new(told)))
-    }
-
-    /// Whether anybody listens.
-    #[must_use]
-    pub fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Tells the event, which is made only if somebody listens.
-    pub fn tell(&self, event: impl FnOnce() -> Event) {
-        if let Some(told) = &self.0 {
-            told(event());
-        }
-    }
-}
-
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Observer({})", if self.is_some() { "listening" } else { "nobody" })
-    }
-}
+/// Somebody who is told every event of a node.
+pub type Observer = crate::scope::observer::Observer<Event>;

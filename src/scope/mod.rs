@@ -9,6 +9,7 @@
 //! - [`watch`]: one value, many waiters;
 //! - [`first`]: a biased choice with named outcomes;
 //! - [`nursery`]: children that cannot outlive their parent;
+//! - [`observer`]: who is told what happens, and changes nothing;
 //! - [`budget`]: slicing of long work and the watchdog of the longest poll.
 
 pub mod bell;
@@ -16,4 +17,5 @@ pub mod budget;
 pub mod desk;
 pub mod first;
 pub mod nursery;
+pub mod observer;
 pub mod watch;
