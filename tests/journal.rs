@@ -12,7 +12,7 @@ use quorate::Fatal;
 use quorate::env::disk::SyncMode;
 use quorate::env::{Clock, Disk, Rng, Time};
 use quorate::log::{Journal, Options, Ticket, Torn};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 
 const SECTOR: u64 = 512;
 
@@ -268,9 +268,9 @@ fn a_driver_dropped_in_the_middle_of_a_write_is_not_resumed() {
 fn a_full_disk_keeps_what_does_not_fit_and_heals() {
     let rig = Rig::new(1);
     rig.sim.set_quota(Some(3 * (4 << 10) + 100));
-    let bell = Bell::new();
+    let wake = Notify::new();
     let life = rig.reopen(0, 0);
-    life.journal.ring_on_sync(bell.clone());
+    life.journal.notify_on_sync(wake.clone());
     let mut acked = 0;
     while !life.journal.is_full() {
         let last = life.submit(1);
@@ -278,7 +278,7 @@ fn a_full_disk_keeps_what_does_not_fit_and_heals() {
         acked = life.journal.synced().0;
         assert!(acked == last || life.journal.is_full());
     }
-    assert!(block_on(futures_lite::future::poll_once(bell.heard())).is_some());
+    assert!(block_on(futures_lite::future::poll_once(wake.notified())).is_some());
     assert_eq!(life.journal.synced(), life.journal.submitted(), "full is seen ahead of the end");
     let last = life.submit(20);
     for _ in 0..20 {
@@ -464,14 +464,14 @@ fn real_files_serve_in_every_sync_mode() {
             let journal = journal.expect("the journal opens");
             assert_eq!(found, life * 100);
             let last = life * 100 + 100;
-            let bell = Bell::new();
-            journal.ring_on_sync(bell.clone());
+            let wake = Notify::new();
+            journal.notify_on_sync(wake.clone());
             let work = async {
                 for ticket in found + 1..=last {
                     journal.submit(kind(ticket), &[&payload(ticket)]);
                 }
                 while journal.synced() < Ticket(last) {
-                    bell.heard().await;
+                    wake.notified().await;
                 }
                 let mut writer = journal.begin_snapshot(b"meta").expect("there is room");
                 writer.write(&vec![life as u8; 200_000]).await.expect("it writes");

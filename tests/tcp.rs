@@ -17,7 +17,7 @@ use quorate::env::net::{Net, NetLimits, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::first::{First, first};
 use quorate::tcp::session::{HELLO, Hello};
 use quorate::tcp::{self, Cause, Identity, Meter, Stats, TcpLimits, Transport};
@@ -30,7 +30,7 @@ struct Node {
     net: Net,
     meter: Meter,
     address: SocketAddr,
-    bell: Bell,
+    wake: Notify,
     running: Task<()>,
 }
 
@@ -40,7 +40,7 @@ impl Node {
             if let Some((_, frame)) = self.net.receive() {
                 return frame;
             }
-            self.bell.heard().await;
+            self.wake.notified().await;
         }
     }
 
@@ -102,8 +102,8 @@ impl World {
         let node = NodeId(id);
         let ids = peers.iter().map(|&(id, _)| NodeId(id));
         let (net, wire) = net(node, ids, NetLimits::default());
-        let bell = Bell::new();
-        net.ring_on_arrival(bell.clone());
+        let wake = Notify::new();
+        net.notify_on_arrival(wake.clone());
         let meter = Meter::new();
         let address = listener.local_addr().unwrap();
         let endpoint = |&(id, at): &(u64, SocketAddr)| (NodeId(id), at.to_string());
@@ -121,7 +121,7 @@ impl World {
         let running = self.spawner.spawn(async move {
             tcp::run(transport).await;
         });
-        Node { net, meter, address, bell, running }
+        Node { net, meter, address, wake, running }
     }
 
     /// Two nodes that know each other.

@@ -17,7 +17,7 @@ use futures_lite::future::{or, yield_now};
 use quorate::env::{Clock, Time};
 use quorate::helix::Boxed;
 use quorate::id::NodeId;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::budget::Budget;
 
 /// One poll of an application that computes inline.
@@ -140,12 +140,12 @@ impl Bench {
         }
     }
 
-    /// A call of the application, as it is its habit; `cancel` is rung for controls that ask.
+    /// A call of the application, as it is its habit; `cancel` is notified for controls that ask.
     pub(crate) fn call<'a>(
         self: &'a Rc<Self>,
         node: NodeId,
         habit: Habit,
-        cancel: &Bell,
+        cancel: &Notify,
     ) -> Work<'a> {
         let number = self.calls.get() + 1;
         self.calls.set(number);
@@ -154,7 +154,7 @@ impl Bench {
         let (bench, cancel, whole) = (self.clone(), cancel.clone(), self.whole);
         let work = async move {
             match habit {
-                Habit::Cooperates => or(cancel.heard(), bench.clock.sleep(whole)).await,
+                Habit::Cooperates => or(cancel.notified(), bench.clock.sleep(whole)).await,
                 Habit::NeverReturns => pending().await,
                 Habit::Inline => {
                     for _ in 0..whole.as_nanos() / INLINE_POLL.as_nanos() {

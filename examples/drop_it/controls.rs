@@ -6,12 +6,12 @@ use std::rc::Rc;
 use futures_lite::future::yield_now;
 use quorate::env::{Spawner, io};
 use quorate::id::NodeId;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 
 use crate::bench::{Bench, Blow, CONTROL, GIVE_UP, Habit, Job, Model, Row, Times};
 
-/// The call that the loop under control makes; the worker of `Asks` gives it a bell to listen to.
-pub(crate) async fn call_back(bench: &Rc<Bench>, cancel: &Bell) {
+/// The call that the loop under control makes; the worker of `Asks` gives it a notify to listen to.
+pub(crate) async fn call_back(bench: &Rc<Bench>, cancel: &Notify) {
     bench.call(NodeId(1), bench.habit, cancel).await;
 }
 
@@ -22,13 +22,13 @@ pub(crate) fn control(model: Model, habit: Habit, rounds: u32) -> Row {
     let bench = Bench::new(habit, Job::Making, CONTROL);
     let (strike, events) = async_channel::bounded::<()>(1);
     let (hand_over, elections) = async_channel::bounded::<()>(1);
-    let cancel = Rc::new(RefCell::new(Bell::new()));
+    let cancel = Rc::new(RefCell::new(Notify::new()));
     let mut tasks = Vec::new();
     if model == Model::Asks {
         let cancel = cancel.clone();
         tasks.push(spawner.spawn(async move {
             while events.recv().await.is_ok() {
-                cancel.borrow().ring();
+                cancel.borrow().notify();
                 let _ = hand_over.force_send(());
             }
         }));
@@ -43,11 +43,11 @@ pub(crate) fn control(model: Model, habit: Habit, rounds: u32) -> Row {
     let worker = bench.clone();
     tasks.push(spawner.spawn(async move {
         loop {
-            let bell = Bell::new();
+            let wake = Notify::new();
             if model == Model::Asks {
-                cancel.replace(bell.clone());
+                cancel.replace(wake.clone());
             }
-            call_back(&worker, &bell).await;
+            call_back(&worker, &wake).await;
             if elections.recv().await.is_err() {
                 break;
             }

@@ -22,7 +22,7 @@
 //! thread*, whose late result meets a closed channel. What computes on the loop is hit at the
 //! beginning of a poll, the worst moment; *poll left* is what it went on computing then.
 //!
-//! The controls are the two loops of the documents. *Asks* rings a bell for the callback, and its
+//! The controls are the two loops of the documents. *Asks* notifies for the callback, and its
 //! worker has to come back from it before it looks at the election; only a callback that cooperates
 //! listens. *Waits* does not even ask. A callback has 10 ms to do if nobody ends it, or for ever.
 //!
@@ -62,7 +62,7 @@ use quorate::helix::spi::{Blocks, Chain, Content, Round};
 use quorate::helix::trigger::Manual;
 use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer, Spi};
 use quorate::id::{ClusterId, Height, NodeId, View};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 
 use bench::{Bench, Blow, ENDLESS, HABITS, Habit, Job, Model, Row, Times};
 use controls::control;
@@ -79,7 +79,7 @@ impl Blocks for App {
         Box::pin(async move {
             bench.first(&bench.at_work);
             if making {
-                bench.call(*node, bench.habit, &Bell::new()).await;
+                bench.call(*node, bench.habit, &Notify::new()).await;
             }
             let payload = Bytes::from(format!("{} {}", round.height, round.view));
             Ok(Content { time: 0, payload })
@@ -92,7 +92,7 @@ impl Blocks for App {
         let watched = if round.leader == NodeId(1) { NodeId(2) } else { NodeId(1) };
         let habit = if *node == watched { bench.habit } else { Habit::NeverReturns };
         Box::pin(async move {
-            bench.call(*node, habit, &Bell::new()).await;
+            bench.call(*node, habit, &Notify::new()).await;
             Ok(())
         })
     }

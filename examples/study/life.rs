@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use quorate::env::Clock;
 use quorate::env::io::block_on;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use smol::LocalExecutor;
 
 use crate::figures::Figures;
@@ -182,9 +182,9 @@ fn end_tasks(figures: &mut Figures) {
     figures.add(END, "future in a box: drop", "takes", "ns", futures);
 }
 
-/// Waits for a bell of its own, which nobody rings.
+/// Waits for a notify of its own, which nobody notifies.
 async fn waiting() {
-    Bell::new().heard().await;
+    Notify::new().notified().await;
 }
 
 /// A future that has begun to wait.

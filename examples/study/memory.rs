@@ -8,7 +8,7 @@ use std::thread;
 
 use async_channel::bounded;
 use futures_lite::future::{block_on, poll_once};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::nursery::Nursery;
 use smol::LocalExecutor;
 use stats_alloc::Region;
@@ -29,7 +29,7 @@ pub(crate) fn run(figures: &mut Figures) -> io::Result<()> {
     for (subject, kind, count) in [
         ("thread that waits for a channel", "threads", THREADS),
         ("task that waits for a channel of its own", "tasks", TASKS),
-        ("future in a nursery that waits for a bell", "futures", TASKS),
+        ("future in a nursery that waits for a notify", "futures", TASKS),
     ] {
         let printed = numbers(&["idle", kind, &count.to_string()])?;
         if let [resident, reserved, kernel, heap] = printed[..] {
@@ -139,9 +139,9 @@ fn futures(count: usize) -> io::Result<()> {
     grown(count, || {
         let mut nursery = Nursery::<u64>::new();
         for _ in 0..count {
-            let bell = Bell::new();
+            let wake = Notify::new();
             nursery.add(async move {
-                bell.heard().await;
+                wake.notified().await;
                 0
             });
         }

@@ -10,7 +10,7 @@ use std::thread;
 use async_channel::{Receiver, Sender, bounded};
 use quorate::env::Clock;
 use quorate::env::io::block_on;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::first::{First, first};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use smol::LocalExecutor;
@@ -178,14 +178,14 @@ fn tasks(figures: &mut Figures) {
     record(figures, "async-channel, two tasks", spread, switches);
 }
 
-/// A queue inside one owner, and the bell beside it: what the engines use.
+/// A queue inside one owner, and the notify beside it: what the engines use.
 #[derive(Default)]
-struct Queue(RefCell<VecDeque<Message>>, Bell);
+struct Queue(RefCell<VecDeque<Message>>, Notify);
 
 impl Queue {
     fn send(&self, message: Message) {
         self.0.borrow_mut().push_back(message);
-        self.1.ring();
+        self.1.notify();
     }
 
     async fn receive(&self) -> Message {
@@ -193,7 +193,7 @@ impl Queue {
             if let Some(message) = self.0.borrow_mut().pop_front() {
                 return message;
             }
-            self.1.heard().await;
+            self.1.notified().await;
         }
     }
 }
@@ -217,7 +217,7 @@ fn futures(figures: &mut Figures) {
         }
     });
     let (spread, switches) = block_on(&executor, both);
-    record(figures, "queue and bell, two futures of one task", spread, switches);
+    record(figures, "queue and notify, two futures of one task", spread, switches);
 }
 
 fn call(figures: &mut Figures) {

@@ -28,7 +28,7 @@ use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
 use crate::kv::Store;
 use crate::node::Node;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::first::{First, first};
 
 /// A member of the cluster as clients are told of it.
@@ -177,7 +177,7 @@ struct Crowd {
 #[derive(Default)]
 struct Gone {
     ids: RefCell<Vec<u64>>,
-    bell: Bell,
+    wake: Notify,
 }
 
 impl Crowd {
@@ -198,7 +198,7 @@ impl Crowd {
         let mut failing = false;
         for id in 0.. {
             let accepted = loop {
-                match first(self.gone.bell.heard(), listener.accept()).await {
+                match first(self.gone.wake.notified(), listener.accept()).await {
                     First::A(()) => self.forget_gone(),
                     First::B(accepted) => break accepted,
                 }
@@ -253,7 +253,7 @@ impl Crowd {
             if self.tasks.borrow().is_empty() {
                 return;
             }
-            self.gone.bell.heard().await;
+            self.gone.wake.notified().await;
         }
     }
 
@@ -277,7 +277,7 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         add(&self.shared.metrics.connections, -1);
         self.gone.ids.borrow_mut().push(self.id);
-        self.gone.bell.ring();
+        self.gone.wake.notify();
     }
 }
 
@@ -295,7 +295,7 @@ async fn connection(shared: Rc<Shared>, http: http1::Builder, stream: TcpStream)
     let mut served = pin!(http.serve_connection(socket, service));
     let (clock, timeout) = (&shared.clock, shared.limits.receive_timeout);
     let serving = attend(served.as_mut(), &stream, &phase, clock, timeout);
-    let ended = match first(serving, shared.closing.heard()).await {
+    let ended = match first(serving, shared.closing.notified()).await {
         First::A(ended) => ended,
         First::B(()) => {
             served.as_mut().graceful_shutdown();

@@ -57,7 +57,7 @@ async fn session(
 ) {
     pieces.put(first_line).await;
     loop {
-        let request = match first(requests.next(), shared.closing.heard()).await {
+        let request = match first(requests.next(), shared.closing.notified()).await {
             First::A(Some(request)) => request,
             First::A(None) | First::B(()) => return,
         };

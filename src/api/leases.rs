@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::env::{Clock, Time};
 use crate::kv::{Countdown, KeepAlive, Store};
 use crate::node::Node;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::first::first;
 
 /// While there are leases, how often a node looks whether it has begun, or ceased, to lead. A new
@@ -23,8 +23,8 @@ pub(crate) struct Keeper {
     node: Node<Store>,
     store: Store,
     clock: Clock,
-    /// Rings when the time of a lease was set.
-    changed: Bell,
+    /// Notified when the time of a lease was set.
+    changed: Notify,
     counting: RefCell<Option<Counting>>,
 }
 
@@ -38,7 +38,7 @@ impl Keeper {
     /// A keeper that does nothing until it is run.
     pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
         let store = node.read_stale(Store::clone);
-        Self { changed: store.leases_bell(), node, store, clock, counting: RefCell::new(None) }
+        Self { changed: store.on_lease_change(), node, store, clock, counting: RefCell::new(None) }
     }
 
     fn now_ns(&self) -> u64 {
@@ -64,7 +64,7 @@ impl Keeper {
             0 => at,
             _ => at.min(self.clock.now() + LOOK),
         };
-        first(self.changed.heard(), self.clock.sleep_until(at)).await;
+        first(self.changed.notified(), self.clock.sleep_until(at)).await;
     }
 
     /// Counts while this node leads in `epoch`.

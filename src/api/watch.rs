@@ -28,7 +28,7 @@ use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
 use crate::kv::types::WatchRequest;
 use crate::kv::{Store, Watcher};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::first::{First, first};
 
 /// The id in an answer that is about no watch, or about one that never was.
@@ -72,8 +72,8 @@ struct Session {
     pieces: Pieces,
     watches: BTreeMap<i64, Watching>,
     next_id: i64,
-    /// Rings when any of the watches may have something to tell.
-    bell: Bell,
+    /// Notified when any of the watches may have something to tell.
+    wake: Notify,
     /// When those that want progress are looked at next.
     progress_at: Time,
 }
@@ -94,7 +94,7 @@ impl Session {
             pieces,
             watches: BTreeMap::new(),
             next_id: 0,
-            bell: Bell::new(),
+            wake: Notify::new(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Session {
                 Happened::Asked(None) => open = false,
                 Happened::Changed => {
                     if self.tell_round().await {
-                        self.bell.ring();
+                        self.wake.notify();
                     }
                 }
                 Happened::Closing => return,
@@ -126,11 +126,11 @@ impl Session {
             if open { Happened::Asked(requests.next().await) } else { std::future::pending().await }
         };
         let changed = async {
-            self.bell.heard().await;
+            self.wake.notified().await;
             Happened::Changed
         };
         let closing = async {
-            self.shared.closing.heard().await;
+            self.shared.closing.notified().await;
             Happened::Closing
         };
         let quiet = async {
@@ -178,8 +178,8 @@ impl Session {
         }
         let id = if wanted == 0 { self.fresh_id() } else { wanted };
         let answer = self.line(id, |object| object.flag("created", true));
-        let bell = &self.bell;
-        let watcher = self.shared.node.read_stale(|store| store.watch(&request, bell));
+        let wake = &self.wake;
+        let watcher = self.shared.node.read_stale(|store| store.watch(&request, wake));
         let watching = Watching { watcher, progress_notify, told: false };
         self.watches.insert(id, watching);
         add(&self.shared.metrics.watches, 1);

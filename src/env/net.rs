@@ -16,7 +16,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::id::NodeId;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 /// How much one queue may hold before it drops.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ impl Default for NetLimits {
 struct Queue {
     frames: VecDeque<(NodeId, Bytes)>,
     bytes: usize,
-    bell: Bell,
+    wake: Notify,
 }
 
 impl Queue {
@@ -111,9 +111,9 @@ impl Net {
         if !queue.push(self.0.limits, to, frame) {
             return self.0.count_drop();
         }
-        let bell = queue.bell.clone();
+        let wake = queue.wake.clone();
         drop(outgoing);
-        bell.ring();
+        wake.notify();
     }
 
     /// Takes the next incoming frame and its sender, if there is one.
@@ -128,9 +128,9 @@ impl Net {
         !self.0.incoming.borrow().frames.is_empty()
     }
 
-    /// The bell that rings when a frame arrives, to be shared with the engine's other sources.
-    pub fn ring_on_arrival(&self, bell: Bell) {
-        self.0.incoming.borrow_mut().bell = bell;
+    /// Notified when a frame arrives, to be shared with the engine's other sources.
+    pub fn notify_on_arrival(&self, wake: Notify) {
+        self.0.incoming.borrow_mut().wake = wake;
     }
 
     /// Frames dropped so far because a queue was full or a peer unknown.
@@ -159,9 +159,9 @@ impl Wire {
         if !incoming.push(self.0.limits, from, frame) {
             return self.0.count_drop();
         }
-        let bell = incoming.bell.clone();
+        let wake = incoming.wake.clone();
         drop(incoming);
-        bell.ring();
+        wake.notify();
     }
 
     /// Takes the next frame for `peer`, if there is one.
@@ -172,17 +172,17 @@ impl Wire {
 
     /// Waits until a frame for `peer` may be there to take. Cancel safe; one waiter per peer.
     pub async fn queued(&self, peer: NodeId) {
-        let bell = self.0.outgoing.borrow().get(&peer).map(|queue| queue.bell.clone());
-        match bell {
-            Some(bell) => bell.heard().await,
+        let wake = self.0.outgoing.borrow().get(&peer).map(|queue| queue.wake.clone());
+        match wake {
+            Some(wake) => wake.notified().await,
             None => futures_lite::future::pending().await,
         }
     }
 
-    /// The bell that rings when a frame for `peer` is queued, for a transport that serves many.
-    pub fn ring_on_send(&self, peer: NodeId, bell: Bell) {
+    /// Notified when a frame for `peer` is queued, for a transport that serves many.
+    pub fn notify_on_send(&self, peer: NodeId, wake: Notify) {
         if let Some(queue) = self.0.outgoing.borrow_mut().get_mut(&peer) {
-            queue.bell = bell;
+            queue.wake = wake;
         }
     }
 
@@ -198,12 +198,12 @@ impl Wire {
 /// Carries frames between nodes of one process, at once and in order, until it is dropped: the
 /// network of examples, benchmarks and `quorate dev`.
 pub async fn join(wires: &[Wire]) {
-    let bell = Bell::new();
+    let wake = Notify::new();
     for wire in wires {
-        wire.peers().into_iter().for_each(|peer| wire.ring_on_send(peer, bell.clone()));
+        wire.peers().into_iter().for_each(|peer| wire.notify_on_send(peer, wake.clone()));
     }
     loop {
-        bell.heard().await;
+        wake.notified().await;
         for from in wires {
             for to in wires {
                 while let Some(frame) = from.take(to.id()) {

@@ -77,7 +77,7 @@ pub(super) struct Reactor {
 /// How a waker reaches the loop, from any thread.
 struct Doorbell {
     /// The main future is to be polled again.
-    rung: AtomicBool,
+    notified: AtomicBool,
     /// The loop sleeps, or is about to: a ring must also write to `alarm`.
     asleep: AtomicBool,
     alarm: OwnedFd,
@@ -89,9 +89,9 @@ impl Wake for Doorbell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Sequential consistency: the loop writes `asleep` and then reads `rung`, we the other way
+        // Sequential consistency: the loop writes `asleep` and then reads `notified`, we the other way
         // round, so at least one of the two sees the other.
-        let rung_before = self.rung.swap(true, Ordering::SeqCst);
+        let rung_before = self.notified.swap(true, Ordering::SeqCst);
         if !rung_before && self.asleep.load(Ordering::SeqCst) {
             // It can fail only if the counter is full, and then the loop wakes anyway.
             let _ = rustix::io::write(&self.alarm, &1u64.to_ne_bytes());
@@ -159,7 +159,7 @@ impl Reactor {
         Ok(Self {
             epoll,
             doorbell: Arc::new(Doorbell {
-                rung: AtomicBool::new(false),
+                notified: AtomicBool::new(false),
                 asleep: AtomicBool::new(false),
                 alarm,
             }),
@@ -200,12 +200,12 @@ impl Reactor {
         self.next_token.replace(self.next_token.get() + 1)
     }
 
-    /// Sleeps until something is ready, or not at all if the doorbell has been rung; then wakes
+    /// Sleeps until something is ready, or not at all if the doorbell has been notified; then wakes
     /// everybody whose event or deadline has come.
     fn turn(&self, events: &mut Vec<epoll::Event>) {
         let start = now();
         self.doorbell.asleep.store(true, Ordering::SeqCst);
-        let timeout = if self.doorbell.rung.load(Ordering::SeqCst) {
+        let timeout = if self.doorbell.notified.load(Ordering::SeqCst) {
             Some(Duration::ZERO)
         } else {
             self.until_next_timer(start)
@@ -293,9 +293,9 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut cx = Context::from_waker(&waker);
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     // Whatever rang before belongs to nobody; the first poll looks at everything.
-    reactor.doorbell.rung.store(true, Ordering::SeqCst);
+    reactor.doorbell.notified.store(true, Ordering::SeqCst);
     loop {
-        if reactor.doorbell.rung.swap(false, Ordering::SeqCst)
+        if reactor.doorbell.notified.swap(false, Ordering::SeqCst)
             && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
         {
             return output;

@@ -32,7 +32,7 @@ use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
 use crate::helix::sync::Sync;
 use crate::id::{Height, NodeId, View};
 use crate::log::{Journal, Ticket};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 /// Why a scope is left without a successor.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) chain: Box<dyn Chain>,
     pub(crate) trigger: Box<dyn Trigger>,
     /// Rung by whatever may be of interest to the scopes: frames, syncs, words of the application.
-    pub(crate) bell: Bell,
+    pub(crate) wake: Notify,
     pub(crate) shutdown: Cell<bool>,
     pub(crate) door: Door,
     pub(crate) sync: Sync,
@@ -106,9 +106,9 @@ impl Core {
         observer: Observer,
         recovered: Recovered,
     ) -> Self {
-        let bell = Bell::new();
-        env.net.ring_on_arrival(bell.clone());
-        journal.ring_on_sync(bell.clone());
+        let wake = Notify::new();
+        env.net.notify_on_arrival(wake.clone());
+        journal.notify_on_sync(wake.clone());
         let mut locker = Locker::new(config.limits.evidence_max);
         for evidence in recovered.evidence {
             locker.insert(evidence);
@@ -130,7 +130,7 @@ impl Core {
             unwritten: RefCell::default(),
             outbox: RefCell::default(),
             own: RefCell::default(),
-            bell,
+            wake,
             config,
             env,
             journal,
@@ -170,7 +170,7 @@ impl Core {
         self.locker.borrow()
     }
 
-    /// Waits until `ready` has something. Whoever changes what it looks at rings the bell, or is
+    /// Waits until `ready` has something. Whoever changes what it looks at notifies, or is
     /// polled before it.
     ///
     /// Everything of a node is one task and is polled whenever anything happens, so this needs no
@@ -294,7 +294,7 @@ impl Core {
         let word = Word { ticket, to, frame: frame.clone(), own };
         self.outbox.borrow_mut().push_back(word);
         self.take_synced();
-        self.bell.ring();
+        self.wake.notify();
         frame
     }
 

@@ -199,7 +199,7 @@ impl Engine {
     /// [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
         self.0.shutdown.set(true);
-        self.0.bell.ring();
+        self.0.wake.notify();
     }
 }
 
@@ -366,7 +366,7 @@ impl Core {
             match self.next_post(decided) {
                 // A letter here is about a height that is decided: too late.
                 Post::Letter(_) | Post::Other => budget.spend(self.effort_since(checked)).await,
-                Post::Empty => self.bell.heard().await,
+                Post::Empty => self.wake.notified().await,
             }
         }
     }
@@ -383,7 +383,7 @@ async fn settled(core: &Core) {
     core.write_decision();
     let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
-            core.bell.heard().await;
+            core.wake.notified().await;
         }
         core.take_synced();
     };

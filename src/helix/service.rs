@@ -40,7 +40,7 @@ use crate::helix::requests::{Promise, Requests, Waiter};
 use crate::helix::spi::{Blocks, Boxed, Chain, Content, Round};
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::budget::{Budget, Longest};
 use crate::scope::first::{First, first};
 
@@ -101,7 +101,7 @@ pub(crate) struct Service<M: StateMachine> {
     /// The latest question of each peer.
     asked: RefCell<BTreeMap<NodeId, u64>>,
     /// Wakes the life.
-    bell: Bell,
+    wake: Notify,
     /// Wakes who waits for a command to be there.
     changed: Event,
     /// When to look at who waits for too long.
@@ -152,7 +152,7 @@ impl<M: StateMachine> Service<M> {
             read: RefCell::default(),
             inbox: RefCell::default(),
             asked: RefCell::default(),
-            bell: Bell::new(),
+            wake: Notify::new(),
             changed: Event::new(),
             look: Cell::new(Time::NEVER),
             lag: RefCell::default(),
@@ -215,7 +215,7 @@ impl<M: StateMachine> Service<M> {
         let (number, answer) =
             self.requests.borrow_mut().propose(payload.clone(), self.clock.now());
         self.stand(number, Some(payload));
-        self.bell.ring();
+        self.wake.notify();
         answer
     }
 
@@ -224,13 +224,13 @@ impl<M: StateMachine> Service<M> {
         if self.pool.borrow().is_empty() {
             let number = self.requests.borrow_mut().mark(Vec::new(), self.clock.now());
             self.stand(number, None);
-            self.bell.ring();
+            self.wake.notify();
         }
     }
 
     pub(crate) fn ask_to_read(&self, read: Read) {
         self.reads.borrow_mut().ask(read);
-        self.bell.ring();
+        self.wake.notify();
     }
 
     /// Refuses everybody, now and from now on.
@@ -262,7 +262,7 @@ impl<M: StateMachine> Service<M> {
         if self.pool.borrow_mut().insert(source, named, decided, &recent, now) {
             self.changed.notify(usize::MAX);
             if self.look.get() == Time::NEVER {
-                self.bell.ring();
+                self.wake.notify();
             }
         }
     }
@@ -278,7 +278,7 @@ impl<M: StateMachine> Service<M> {
             self.look(engine, now);
             self.serve_reads(engine, now);
             let due = self.look.get().min(self.reads.borrow().due());
-            if let First::B(()) = first(self.bell.heard(), self.clock.sleep_until(due)).await {
+            if let First::B(()) = first(self.wake.notified(), self.clock.sleep_until(due)).await {
                 self.lag.borrow_mut().see(self.clock.now().since(due));
             }
         }
@@ -495,7 +495,7 @@ impl<M: StateMachine> Service<M> {
             payload.into_iter().for_each(|payload| self.stand(*number, payload));
         }
         if !expired.is_empty() || !self.reads.borrow().is_idle() {
-            self.bell.ring();
+            self.wake.notify();
         }
     }
 }
@@ -552,7 +552,7 @@ impl<M: StateMachine> Chain for Lent<M> {
         let service = &self.0;
         if service.leader.replace(Some(round.leader)) != Some(round.leader) {
             service.pool.borrow_mut().led_by(round.leader);
-            service.bell.ring();
+            service.wake.notify();
         }
     }
 
@@ -573,6 +573,6 @@ impl<M: StateMachine> Chain for Lent<M> {
             }
             None => return service.malformed.set(service.malformed.get() + 1),
         }
-        service.bell.ring();
+        service.wake.notify();
     }
 }

@@ -69,7 +69,7 @@ impl Sync {
         // The last word counts: a false claim does not stay for ever.
         peer.claims = height;
         if height > core.tip().height {
-            core.bell.ring();
+            core.wake.notify();
         }
     }
 
@@ -99,13 +99,13 @@ impl Sync {
             drop(arrived);
             self.doubt(from);
         }
-        core.bell.ring();
+        core.wake.notify();
     }
 
     /// Notes that a peer asks for blocks.
     pub(crate) fn is_asked(&self, core: &Core, from: NodeId, height: Height) {
         self.asking.borrow_mut().insert(from, height);
-        core.bell.ring();
+        core.wake.notify();
     }
 
     /// Takes in what the application says is decided.
@@ -114,7 +114,7 @@ impl Sync {
         if told.as_ref().is_none_or(|before| before.proof.height < learned.proof.height) {
             *told = Some(learned);
         }
-        core.bell.ring();
+        core.wake.notify();
     }
 
     /// A block at `height` or above that the application vouches for.

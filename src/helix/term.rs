@@ -265,7 +265,7 @@ impl<'a> Term<'a> {
                 Post::Other => {}
                 Post::Empty => {
                     turn = 0;
-                    self.core.bell.heard().await;
+                    self.core.wake.notified().await;
                     continue;
                 }
             }
@@ -416,7 +416,7 @@ impl<'a> Term<'a> {
         let Vote { view, hash, signature, .. } = *vote;
         self.proposal.replace(Some(Accepted { view, hash, proposal: signature, block }));
         // A quorum may have committed to it already.
-        self.core.bell.ring();
+        self.core.wake.notify();
     }
 
     // ---- what a view asks for ----

@@ -265,7 +265,7 @@ impl Write<'_> {
     }
 
     /// Ends the write: the store is at the next revision if anything changed, and the watchers
-    /// concerned are rung. Returns the store's revision.
+    /// concerned are notified. Returns the store's revision.
     pub(super) fn finish(self) -> i64 {
         if self.changed() {
             self.core.revision += 1;

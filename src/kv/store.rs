@@ -13,7 +13,7 @@ use super::types::{
 use super::watch::Watcher;
 use super::{check, range, txn};
 use crate::machine::{Committed, StateMachine};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 impl Default for Limits {
     /// 100,000 revisions and 4 MiB of history: ten thousand changes of 256 bytes, which bridges
@@ -129,18 +129,18 @@ impl Store {
         self.core.borrow().leases.len()
     }
 
-    /// A bell that rings when an entry set the time of a lease: what a countdown must hear of. It
+    /// a `Notify` that is notified when an entry set the time of a lease: what a countdown must hear of. It
     /// has one listener, the keeper of this node's leases.
     #[must_use]
-    pub fn leases_bell(&self) -> Bell {
+    pub fn on_lease_change(&self) -> Notify {
         self.core.borrow().hub.leases.clone()
     }
 
-    /// Begins a watch; `bell` rings when there is something to pull. Several watches may share a
-    /// bell: then each is to be asked.
+    /// Begins a watch; `wake` is notified when there is something to pull. Several watches may share a
+    /// wake: then each is to be asked.
     #[must_use]
-    pub fn watch(&self, request: &WatchRequest, bell: &Bell) -> Watcher {
-        Watcher::new(self.core.clone(), request, bell)
+    pub fn watch(&self, request: &WatchRequest, wake: &Notify) -> Watcher {
+        Watcher::new(self.core.clone(), request, wake)
     }
 
     /// A checksum of the whole replicated state: equal on all nodes that applied as far. It reads
@@ -168,7 +168,7 @@ impl StateMachine for Store {
         };
         core.tidy();
         if core.leases.last() != leases_before {
-            core.hub.leases.ring();
+            core.hub.leases.notify();
         }
         outcome
     }
@@ -183,7 +183,7 @@ impl StateMachine for Store {
         let mut old = std::mem::replace(core, restored);
         core.hub = std::mem::take(&mut old.hub);
         core.hub.jumped(old.revision, core.revision);
-        core.hub.leases.ring();
+        core.hub.leases.notify();
         snapshot::retire(old);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Watches: a cursor into the history that everybody shares.
 //!
 //! A [`Watcher`] has no queue. While it has been told everything it costs one look at each change
-//! of its keys; the first change it has to be told of sets its cursor and rings its bell, and from
+//! of its keys; the first change it has to be told of sets its cursor and notifies its waiter, and from
 //! there on it pulls batches from history at its own pace. A slow reader therefore holds nothing
 //! up and holds nothing in memory; if history was compacted beyond its cursor it ends with the
 //! compacted revision, it never skips. The events of one revision are always in one batch.
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use super::core::{Core, Interval};
 use super::history::Change;
 use super::types::{Event, EventKind, WatchRequest};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 /// Changes looked at in one call of [`Watcher::next_batch`]: some hundred microseconds of work,
 /// whatever matches.
@@ -33,7 +33,7 @@ struct Cursor {
     no_delete: bool,
     /// The revision from which on there may be something to tell; 0 if there is not.
     pending: Cell<i64>,
-    bell: Bell,
+    wake: Notify,
 }
 
 impl Cursor {
@@ -45,7 +45,7 @@ impl Cursor {
     fn offer(&self, change: &Change) {
         if self.pending.get() == 0 && change.revision >= self.from && self.wants(change) {
             self.pending.set(change.revision);
-            self.bell.ring();
+            self.wake.notify();
         }
     }
 }
@@ -55,12 +55,12 @@ impl Cursor {
 pub(super) struct Hub {
     single: BTreeMap<Vec<u8>, Vec<Rc<Cursor>>>,
     wide: Vec<Rc<Cursor>>,
-    /// Rings when the time of a lease was set.
-    pub(super) leases: Bell,
+    /// Notified when the time of a lease was set.
+    pub(super) leases: Notify,
 }
 
 impl Hub {
-    /// Rings those whom a change concerns.
+    /// Notifies those whom a change concerns.
     pub(super) fn notify(&self, change: &Change) {
         if !self.single.is_empty()
             && let Some(cursors) = self.single.get(&*change.key)
@@ -80,7 +80,7 @@ impl Hub {
             if cursor.pending.get() == 0 {
                 cursor.pending.set(cursor.from.max(revision + 1));
             }
-            cursor.bell.ring();
+            cursor.wake.notify();
         }
     }
 
@@ -120,7 +120,7 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Everything up to this revision has been told now: a progress notification may say so.
     pub revision: i64,
-    /// There may be more: ask again. Otherwise the bell will ring.
+    /// There may be more: ask again. Otherwise the waiter is notified.
     pub more: bool,
 }
 
@@ -133,7 +133,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(core: Rc<RefCell<Core>>, request: &WatchRequest, bell: &Bell) -> Self {
+    pub(super) fn new(core: Rc<RefCell<Core>>, request: &WatchRequest, wake: &Notify) -> Self {
         let revision = core.borrow().revision;
         let start = request.start_revision;
         let past = start != 0 && start <= revision;
@@ -144,10 +144,10 @@ impl Watcher {
             no_put: request.no_put,
             no_delete: request.no_delete,
             pending: Cell::new(if past { start } else { 0 }),
-            bell: bell.clone(),
+            wake: wake.clone(),
         });
         if past {
-            bell.ring();
+            wake.notify();
         }
         core.borrow_mut().hub.add(cursor.clone());
         Self { core, cursor, prev_kv: request.prev_kv }

@@ -72,12 +72,12 @@ impl Inner {
     async fn wait(&self) -> Result<(), Fatal> {
         self.busy.set(false);
         if !self.full.get() {
-            self.work.heard().await;
+            self.work.notified().await;
             return Ok(());
         }
         let retry_at = self.store.borrow().spares.retry_at;
         let due = self.clock.sleep_until(retry_at);
-        if self.clock.now() < retry_at && first(self.work.heard(), due).await == First::A(()) {
+        if self.clock.now() < retry_at && first(self.work.notified(), due).await == First::A(()) {
             return Ok(());
         }
         self.busy.set(true);
@@ -107,7 +107,7 @@ impl Inner {
         self.in_flight.set(None);
         self.pending_bytes.set(self.pending_bytes.get() - write.contents);
         self.synced.set(write.last.0);
-        self.bell.borrow().ring();
+        self.wake.borrow().notify();
         Ok(Some(bytes as u64))
     }
 
@@ -291,7 +291,7 @@ impl Inner {
             } else {
                 tracing::info!(place = self.disk.place(), "there is room again");
             }
-            self.bell.borrow().ring();
+            self.wake.borrow().notify();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::env::{Clock, Disk, Rng, Time};
 use crate::error::Fatal;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 use super::record::{Batch, HEAD, RECORD_HEAD, Record, Ticket};
 use super::recover::{self, Recovered, Recovery};
@@ -99,9 +99,9 @@ pub(super) struct Inner {
     pub(super) seed: u32,
     pub(super) recovery: Recovery,
     /// Rung by whoever has work for the driver.
-    pub(super) work: Bell,
+    pub(super) work: Notify,
     /// Rung by the driver when `synced` or `full` changes.
-    pub(super) bell: RefCell<Bell>,
+    pub(super) wake: RefCell<Notify>,
     /// The ticket of the next record.
     pub(super) next: Cell<u64>,
     pub(super) synced: Cell<u64>,
@@ -197,8 +197,8 @@ impl Journal {
             journal: recovered.journal,
             seed: sector::seed(recovered.journal),
             recovery: recovered.recovery,
-            work: Bell::new(),
-            bell: RefCell::default(),
+            work: Notify::new(),
+            wake: RefCell::default(),
             next: Cell::new(recovered.next.0),
             synced: Cell::new(recovered.next.0 - 1),
             full: Cell::new(false),
@@ -245,7 +245,7 @@ impl Journal {
         let bytes = inner.pending_bytes.get() + len + RECORD_HEAD;
         inner.pending_bytes.set(bytes);
         drop(pending);
-        inner.work.ring();
+        inner.work.notify();
         ticket
     }
 
@@ -268,9 +268,9 @@ impl Journal {
         store.segments.front().map_or(Ticket(1), |oldest| oldest.first)
     }
 
-    /// The bell to ring whenever [`synced`](Self::synced) or [`is_full`](Self::is_full) changes.
-    pub fn ring_on_sync(&self, bell: Bell) {
-        self.0.bell.replace(bell);
+    /// Notified whenever [`synced`](Self::synced) or [`is_full`](Self::is_full) changes.
+    pub fn notify_on_sync(&self, wake: Notify) {
+        self.0.wake.replace(wake);
     }
 
     /// Drives the journal: writes and syncs what is submitted, batch after batch, with at most one
@@ -342,7 +342,7 @@ impl Journal {
     pub fn release(&self, below: Ticket) {
         if below.0 > self.0.released.get() {
             self.0.released.set(below.0);
-            self.0.work.ring();
+            self.0.work.notify();
         }
     }
 

@@ -31,7 +31,7 @@ use crate::raft::message::{Envelope, Letter, Message, Position};
 use crate::raft::node::Role;
 use crate::raft::rules::{self, HardState};
 use crate::raft::snapshot::Snapshots;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::desk::Reply;
 
 /// The journal's name for a record of the promise alone.
@@ -103,7 +103,7 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
-    pub(crate) bell: Bell,
+    pub(crate) wake: Notify,
     pub(crate) log: RefCell<Log>,
     pub(crate) host: Rc<RefCell<dyn Host>>,
     pub(crate) snapshots: Snapshots,
@@ -157,13 +157,13 @@ impl Core {
         host: Rc<RefCell<dyn Host>>,
         recovered: Recovered,
     ) -> Self {
-        let bell = Bell::new();
-        env.net.ring_on_arrival(bell.clone());
-        journal.ring_on_sync(bell.clone());
+        let wake = Notify::new();
+        env.net.notify_on_arrival(wake.clone());
+        journal.notify_on_sync(wake.clone());
         let now = env.clock.now();
         let read_id = env.rng.u64() >> 1;
         Self {
-            bell,
+            wake,
             log: RefCell::new(recovered.log),
             host,
             snapshots: Snapshots::default(),
@@ -224,7 +224,7 @@ impl Core {
     /// A client of this node asks for something.
     pub(crate) fn request(&self) {
         self.requested.set(true);
-        self.bell.ring();
+        self.wake.notify();
     }
 
     /// Enters the scope of a role.

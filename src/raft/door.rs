@@ -99,7 +99,7 @@ impl Core {
                 }
                 return Poll::Ready(());
             }
-            self.bell.poll_heard(cx)
+            self.wake.poll_notified(cx)
         })
         .await;
     }

@@ -148,11 +148,11 @@ impl<'a> Lead<'a> {
         let mut log = self.core.log.borrow_mut();
         self.core.write(&mut log, entries.finish());
         drop(log);
-        self.ring_all();
+        self.notify_all();
     }
 
-    pub(crate) fn ring_all(&self) {
-        self.peers.values().for_each(|peer| peer.bell.ring());
+    pub(crate) fn notify_all(&self) {
+        self.peers.values().for_each(|peer| peer.wake.notify());
     }
 
     /// Decides what a majority holds durably.
@@ -257,7 +257,7 @@ impl<'a> Lead<'a> {
             return;
         }
         if self.reads.borrow_mut().start(commit) {
-            self.ring_all();
+            self.notify_all();
             self.confirm_reads();
         }
     }
@@ -295,7 +295,7 @@ impl<'a> Lead<'a> {
         }
         self.check(now, late)?;
         self.beat.set(self.beat.get() + 1);
-        self.ring_all();
+        self.notify_all();
         if self.core.journal.is_full() {
             self.hand_over();
         }

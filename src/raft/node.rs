@@ -250,7 +250,7 @@ impl<M: StateMachine> Node<M> {
     /// waits is told, and [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
         self.core.shutdown.set(true);
-        self.core.bell.ring();
+        self.core.wake.notify();
     }
 }
 
@@ -341,7 +341,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 async fn settled(core: &Core) {
     let synced = async {
         while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
-            core.bell.heard().await;
+            core.wake.notified().await;
         }
     };
     first(synced, core.env.clock.sleep(DRAIN_MAX)).await;

@@ -6,7 +6,7 @@
 //! - [`stream`]: append after append, without waiting for answers, within limits.
 //! - [`send_snapshot`]: what the peer needs is no longer in the log; piece after piece.
 //!
-//! The leader hears the peer's answers and writes them into [`Peer`]; the bell wakes this future.
+//! The leader hears the peer's answers and writes them into [`Peer`]; its `wake` makes this future look.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,14 +20,14 @@ use crate::raft::forwarded::Forwarded;
 use crate::raft::leader::Lead;
 use crate::raft::message::{AppendOutcome, INSTALLED, Message, Position};
 use crate::raft::snapshot::Meta;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 /// What the leader knows of a peer.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     /// Rung when there may be something to send.
-    pub(crate) bell: Bell,
+    pub(crate) wake: Notify,
     progress: RefCell<Progress>,
     heard: Cell<Time>,
     /// The latest round of the leader's reads that it has answered.
@@ -69,7 +69,7 @@ impl Peer {
     pub(crate) fn new(id: NodeId, next: Index, now: Time) -> Self {
         Self {
             id,
-            bell: Bell::new(),
+            wake: Notify::new(),
             progress: RefCell::new(Progress {
                 matched: Index::ZERO,
                 next,
@@ -119,14 +119,14 @@ impl Peer {
             _ => {}
         }
         drop(progress);
-        self.bell.ring();
+        self.wake.notify();
     }
 
     /// Takes in an answer to a piece of a snapshot.
     pub(crate) fn hear_install(&self, now: Time, round: u64, covers: Position, have: u64) {
         self.heard_round(now, round);
         self.progress.borrow_mut().installed = Some((covers, have));
-        self.bell.ring();
+        self.wake.notify();
     }
 
     fn heard_round(&self, now: Time, round: u64) {
@@ -150,7 +150,7 @@ impl Peer {
     pub(crate) fn tell(&self, commit: Index) {
         if self.told.get() < commit {
             self.tell.set(true);
-            self.bell.ring();
+            self.wake.notify();
         }
     }
 }
@@ -200,7 +200,7 @@ async fn probe(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
             return Ok(Mode::Snapshot);
         }
         loop {
-            peer.bell.heard().await;
+            peer.wake.notified().await;
             let mut progress = peer.progress.borrow_mut();
             if let Some(hint) = progress.refused.take() {
                 progress.back_to(hint);
@@ -248,7 +248,7 @@ async fn stream(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
         if must_speak(lead, peer) && !send_append(lead, peer, Entries::none(peer.next())) {
             return Ok(Mode::Snapshot);
         }
-        peer.bell.heard().await;
+        peer.wake.notified().await;
     }
 }
 
@@ -303,7 +303,7 @@ async fn send_snapshot(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
         send_piece(lead, peer, &snapshot, covers, offset)?;
         let sent = lead.beat.get();
         loop {
-            peer.bell.heard().await;
+            peer.wake.notified().await;
             let installed = peer.progress.borrow().installed;
             match installed {
                 Some((position, have)) if position == covers && have == INSTALLED => {

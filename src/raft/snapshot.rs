@@ -17,7 +17,7 @@ use crate::log::{Journal, Snapshot, SnapshotError, SnapshotWriter, Ticket};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT};
 use crate::raft::event::Event as Told;
 use crate::raft::message::{INSTALLED, Position};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 
 /// What is written before a snapshot's state.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -65,7 +65,7 @@ struct Incoming {
 /// The state of the job and its orders.
 #[derive(Default)]
 pub(crate) struct Snapshots {
-    bell: Bell,
+    wake: Notify,
     incoming: RefCell<Option<Incoming>>,
     /// A piece has been written and the leader was not told yet.
     progressed: Cell<bool>,
@@ -125,7 +125,7 @@ impl Snapshots {
         let log = core.log.borrow();
         if log.bytes_since_snapshot() >= due && core.applied.get() > log.snapshot().index {
             self.wanted.set(true);
-            self.bell.ring();
+            self.wake.notify();
         }
     }
 }
@@ -136,7 +136,7 @@ pub(crate) async fn run(core: &Core) -> Fatal {
     let jobs = &core.snapshots;
     let mut writer = None;
     loop {
-        jobs.bell.heard().await;
+        jobs.wake.notified().await;
         let done = if jobs.has_piece() {
             take_in(core, &mut writer).await
         } else if jobs.wanted.take() && jobs.installed.borrow().is_none() {
@@ -199,7 +199,7 @@ async fn take_in(
         jobs.incoming.take();
     }
     core.advanced.set(true);
-    core.bell.ring();
+    core.wake.notify();
     Ok(())
 }
 
@@ -244,7 +244,7 @@ impl Core {
             return Some(incoming.have);
         }
         incoming.piece = Some(piece.bytes);
-        jobs.bell.ring();
+        jobs.wake.notify();
         None
     }
 

@@ -4,7 +4,7 @@
 //! polled by it and by nobody else, so dropping the scope drops all of it before the next
 //! statement runs. The parts:
 //!
-//! - [`bell`]: "look again" for exactly one waiter, the way a scope is woken;
+//! - [`notify`]: "look again" for exactly one waiter, the way a scope is woken;
 //! - [`desk`]: requests in, exactly one answer out, even when the scope that would answer is gone;
 //! - [`watch`]: one value, many waiters;
 //! - [`first`]: a biased choice with named outcomes;
@@ -12,7 +12,7 @@
 //! - [`observer`]: who is told what happens, and changes nothing;
 //! - [`budget`]: slicing of long work and the watchdog of the longest poll.
 
-pub mod bell;
+pub mod notify;
 pub mod budget;
 pub mod desk;
 pub mod first;

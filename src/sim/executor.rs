@@ -242,7 +242,7 @@ impl Drop for Counted {
 mod tests {
     use super::{Executor, Order};
     use crate::env::Rng;
-    use crate::scope::bell::Bell;
+    use crate::scope::notify::Notify;
     use futures_lite::future::{pending, yield_now};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
@@ -317,16 +317,16 @@ mod tests {
     fn a_frozen_group_is_woken_but_not_polled() {
         let executor = Executor::new(Order::Seeded, Rng::seeded(1));
         let group = executor.group();
-        let bell = Bell::new();
+        let wake = Notify::new();
         let heard = Rc::new(Cell::new(false));
-        let (ring, flag) = (bell.clone(), heard.clone());
+        let (notify, flag) = (wake.clone(), heard.clone());
         let _task = executor.spawn(group, async move {
-            bell.heard().await;
+            wake.notified().await;
             flag.set(true);
         });
         while executor.step().is_some() {}
         executor.freeze(group);
-        ring.ring();
+        notify.notify();
         assert_eq!(executor.step(), None);
         executor.thaw(group);
         assert_eq!(executor.step(), Some(group));

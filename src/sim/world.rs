@@ -16,7 +16,7 @@ use crate::env::clock::VirtualClock;
 use crate::env::net::Wire;
 use crate::env::{Clock, Rng, Time};
 use crate::id::NodeId;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::sim::checker::{Checker, Violation};
 use crate::sim::drift::Drifting;
 use crate::sim::executor::{Executor, Group, Order};
@@ -60,7 +60,7 @@ pub struct World<C = Checker> {
     checker: Rc<RefCell<C>>,
     rng: Rng,
     clients: Group,
-    lines: RefCell<BTreeMap<Group, (NodeId, Bell)>>,
+    lines: RefCell<BTreeMap<Group, (NodeId, Notify)>>,
     listener: Listener<C>,
     polls_here: Cell<u32>,
 }
@@ -173,11 +173,11 @@ impl<C: Checks> World<C> {
 
     /// Connects a life of a node: `group` holds its tasks, `wire` its frames.
     pub fn plug(&self, group: Group, wire: Wire) {
-        let bell = Bell::new();
+        let wake = Notify::new();
         for peer in wire.peers() {
-            wire.ring_on_send(peer, bell.clone());
+            wire.notify_on_send(peer, wake.clone());
         }
-        self.lines.borrow_mut().insert(group, (wire.id(), bell));
+        self.lines.borrow_mut().insert(group, (wire.id(), wake));
         self.network.borrow_mut().plug(wire);
     }
 
@@ -231,11 +231,11 @@ impl<C: Checks> World<C> {
     /// Takes the frames that a life of a node has just sent.
     fn collect(&self, group: Group) {
         let lines = self.lines.borrow();
-        let Some((node, bell)) = lines.get(&group) else {
+        let Some((node, wake)) = lines.get(&group) else {
             return;
         };
         let mut context = Context::from_waker(Waker::noop());
-        if bell.poll_heard(&mut context).is_pending() {
+        if wake.poll_notified(&mut context).is_pending() {
             return;
         }
         let now = self.now();
@@ -295,7 +295,7 @@ mod tests {
     use crate::env::net::{Net, NetLimits, net};
     use crate::env::{Clock, Time};
     use crate::id::NodeId;
-    use crate::scope::bell::Bell;
+    use crate::scope::notify::Notify;
     use crate::scope::first::{First, first};
     use crate::sim::executor::Order;
     use crate::sim::net::Weather;
@@ -307,12 +307,12 @@ mod tests {
 
     /// Throws a ball back and throws it again when it was lost; counts the catches.
     async fn player(net: Net, to: NodeId, clock: Clock, caught: Rc<Cell<u32>>) {
-        let bell = Bell::new();
-        net.ring_on_arrival(bell.clone());
+        let wake = Notify::new();
+        net.notify_on_arrival(wake.clone());
         loop {
             net.send(to, Bytes::from_static(b"ball"));
             let lost = clock.sleep(Duration::from_millis(20));
-            if let First::A(()) = first(bell.heard(), lost).await {
+            if let First::A(()) = first(wake.notified(), lost).await {
                 while net.receive().is_some() {
                     caught.set(caught.get() + 1);
                 }
@@ -368,8 +368,8 @@ mod tests {
     fn a_world_where_nothing_will_ever_happen_is_quiet() {
         let trace = Trace::new(Detail::Story, 10, false);
         let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
-        let bell = Bell::new();
-        let _task = world.executor().spawn(world.clients(), async move { bell.heard().await });
+        let wake = Notify::new();
+        let _task = world.executor().spawn(world.clients(), async move { wake.notified().await });
         assert_eq!(world.run_for(Duration::from_secs(1)), Stopped::Elapsed);
         assert!(world.is_quiet());
         assert_eq!(world.executor().census(world.clients()), 1, "and somebody waits: lost wake-up");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
 use crate::id::NodeId;
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::budget::Budget;
 use crate::scope::first::{First, first};
 use crate::tcp::frame::{Broken, Inlet};
@@ -103,7 +103,7 @@ async fn serve(
     stranger.set(false);
     let peer = session.peer;
     let replaced = take_place(&shared, serial, peer);
-    match first(replaced.heard(), receive(&shared, session)).await {
+    match first(replaced.notified(), receive(&shared, session)).await {
         First::A(()) => shared.meter.count(|stats| stats.replaced += 1),
         First::B(Broken::Rejected(cause)) => reject(&shared, cause, format!("node {peer}")),
         First::B(broken) => tracing::info!(%peer, "node {peer} is gone: {broken}"),
@@ -111,21 +111,21 @@ async fn serve(
     leave_place(&shared, serial, peer);
 }
 
-/// Becomes the incoming connection of `peer`, in place of the one before; returns the bell that
+/// Becomes the incoming connection of `peer`, in place of the one before; returns the notify that
 /// will say when it is replaced itself. A peer that dials can be dialled: that is passed on.
-fn take_place(shared: &Shared, serial: u64, peer: NodeId) -> Bell {
-    let replaced = Bell::new();
+fn take_place(shared: &Shared, serial: u64, peer: NodeId) -> Notify {
+    let replaced = Notify::new();
     let mut incoming = shared.incoming.borrow_mut();
     let before = incoming.insert(peer, (serial, replaced.clone()));
     drop(incoming);
-    if let Some((_, bell)) = before {
-        bell.ring();
+    if let Some((_, wake)) = before {
+        wake.notify();
     }
     shared.meter.link(peer, |link| link.incoming = true);
     if let Some(nudge) = shared.nudges.get(&peer)
         && !shared.meter.can_send_to(peer)
     {
-        nudge.ring();
+        nudge.notify();
     }
     replaced
 }

@@ -75,7 +75,7 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
         });
         let pause = shared.clock.sleep(backoff.pause(&limits, &shared.rng));
         match shared.nudges.get(&peer) {
-            Some(nudge) => drop(first(pause, nudge.heard()).await),
+            Some(nudge) => drop(first(pause, nudge.notified()).await),
             None => pause.await,
         }
     }

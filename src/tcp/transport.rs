@@ -10,7 +10,7 @@ use crate::env::io::TcpListener;
 use crate::env::net::Wire;
 use crate::env::{Clock, Rng, Spawner};
 use crate::id::{ClusterId, NodeId};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::tcp::meter::Meter;
 use crate::tcp::{accept, dial};
 
@@ -89,10 +89,10 @@ pub(super) struct Shared {
     pub(super) spawner: Spawner,
     pub(super) limits: TcpLimits,
     pub(super) meter: Meter,
-    /// For each peer, the bell that makes its dialler try at once.
-    pub(super) nudges: BTreeMap<NodeId, Bell>,
-    /// For each peer, the number of its present incoming connection and the bell that ends it.
-    pub(super) incoming: RefCell<BTreeMap<NodeId, (u64, Bell)>>,
+    /// For each peer, the notify that makes its dialler try at once.
+    pub(super) nudges: BTreeMap<NodeId, Notify>,
+    /// For each peer, the number of its present incoming connection and the notify that ends it.
+    pub(super) incoming: RefCell<BTreeMap<NodeId, (u64, Notify)>>,
 }
 
 /// Carries frames between the node and its peers for as long as it is polled: the scope of all
@@ -103,7 +103,7 @@ pub async fn run(transport: Transport) -> Infallible {
     for &peer in transport.peers.keys() {
         transport.meter.link(peer, |_| {});
     }
-    let nudges = transport.peers.keys().map(|&peer| (peer, Bell::new()));
+    let nudges = transport.peers.keys().map(|&peer| (peer, Notify::new()));
     let shared = Rc::new(Shared {
         wire: transport.wire,
         identity: transport.identity,

@@ -15,20 +15,20 @@ use std::rc::Rc;
 use async_channel::Receiver;
 use futures_lite::future::{or, yield_now};
 use quorate::env::Rng;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::sim::executor::{Executor, Order};
 
-/// What a callback is told: a flag, and a bell that rings when it is set.
+/// What a callback is told: a flag, and a `Notify` that is notified when it is set.
 #[derive(Clone, Default)]
 struct Context {
     cancelled: Rc<Cell<bool>>,
-    bell: Bell,
+    wake: Notify,
 }
 
 impl Context {
     fn cancel(&self) {
         self.cancelled.set(true);
-        self.bell.ring();
+        self.wake.notify();
     }
 }
 
@@ -50,7 +50,7 @@ fn callback(
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         match manners {
-            Manners::Cooperates => or(context.bell.heard(), pending()).await,
+            Manners::Cooperates => or(context.wake.notified(), pending()).await,
             Manners::Ignores => pending().await,
             Manners::Computes(slices) => {
                 for _ in 0..slices {

@@ -2,7 +2,7 @@
 //! snapshots; watches equal the model's list of changes at any pace.
 
 use proptest::prelude::*;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 
 use super::model::Model;
 use super::*;
@@ -183,11 +183,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Follower {
     request: WatchRequest,
     watcher: Watcher,
-    bell: Bell,
+    wake: Notify,
     /// Events from this revision on are not told yet.
     next: i64,
-    /// The bell rang since it was last told everything.
-    rung: bool,
+    /// it was notified since it was last told everything.
+    notified: bool,
     /// The last batch was cut short: it may then end although it missed nothing.
     cut: bool,
     ended: bool,
@@ -195,14 +195,14 @@ struct Follower {
 
 impl Follower {
     fn begin(m: &Machine, request: WatchRequest) -> Self {
-        let bell = Bell::new();
+        let wake = Notify::new();
         let past = request.start_revision > 0;
         Self {
-            watcher: m.store.watch(&request, &bell),
-            bell,
+            watcher: m.store.watch(&request, &wake),
+            wake,
             next: if past { request.start_revision } else { m.store.revision() + 1 },
             request,
-            rung: false,
+            notified: false,
             cut: false,
             ended: false,
         }
@@ -243,7 +243,7 @@ impl Follower {
                 assert!(batch.more || batch.revision == model.revision);
                 self.next = self.next.max(batch.revision + 1);
                 self.cut = batch.more;
-                self.rung &= batch.more;
+                self.notified &= batch.more;
             }
             Err(Compacted { revision }) => {
                 assert_eq!(revision, model.compacted);
@@ -256,12 +256,12 @@ impl Follower {
         }
     }
 
-    /// What is not told yet must have rung the bell.
+    /// What is not told yet must have notified.
     fn check(&mut self, model: &Model) {
         use futures_lite::future::{block_on, poll_once};
-        self.rung |= block_on(poll_once(self.bell.heard())).is_some();
+        self.notified |= block_on(poll_once(self.wake.notified())).is_some();
         let nothing = self.expected(model, model.revision).is_empty();
-        assert!(nothing || self.rung);
+        assert!(nothing || self.notified);
         assert!(nothing || self.watcher.progress().is_none());
     }
 }

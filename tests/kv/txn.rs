@@ -168,9 +168,9 @@ fn a_key_put_and_deleted_in_one_revision_is_gone_and_both_are_told() {
     let mut m = Machine::new();
     let nested = |op| RequestOp::Txn(ops([op]));
     let request = ops([nested(op_put("a", "1")), nested(op_delete("a", ""))]);
-    let bell = quorate::scope::bell::Bell::new();
+    let wake = quorate::scope::notify::Notify::new();
     let request_all = WatchRequest { key: b"a".into(), ..WatchRequest::default() };
-    let mut watcher = m.store.watch(&request_all, &bell);
+    let mut watcher = m.store.watch(&request_all, &wake);
     m.txn(request).unwrap();
     assert_eq!(m.store.revision(), 2);
     assert_eq!(m.now("a", ""), "");

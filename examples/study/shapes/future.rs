@@ -1,4 +1,4 @@
-//! A future for each component, all in one task: queues and bells between them, frames shared.
+//! A future for each component, all in one task: queues and notifies between them, frames shared.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +11,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use quorate::env::Disk;
 use quorate::env::disk::SyncMode;
 use quorate::env::io::{TcpStream, block_on};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::nursery::Nursery;
 use smol::LocalExecutor;
 
@@ -22,18 +22,18 @@ type Frame = Rc<[u8]>;
 
 /// Frames for one component.
 #[derive(Default)]
-struct Queue(RefCell<VecDeque<Frame>>, Bell);
+struct Queue(RefCell<VecDeque<Frame>>, Notify);
 
 impl Queue {
     fn send(&self, frame: Frame) {
         self.0.borrow_mut().push_back(frame);
-        self.1.ring();
+        self.1.notify();
     }
 
     /// Waits for frames and takes all that have come in.
     async fn batch(&self) -> Vec<Frame> {
         while self.0.borrow().is_empty() {
-            self.1.heard().await;
+            self.1.notified().await;
         }
         self.0.borrow_mut().drain(..).collect()
     }
@@ -46,7 +46,7 @@ struct Node {
     machine: Queue,
     held: [Cell<u64>; 3],
     applied: Cell<u64>,
-    core: Bell,
+    core: Notify,
 }
 
 async fn log(node: &Node, disk: &Disk) -> io::Result<()> {
@@ -59,7 +59,7 @@ async fn log(node: &Node, disk: &Disk) -> io::Result<()> {
         let index = last(&frames);
         file.commit(place(&mut end, frames.len()), frames).await?;
         node.held[LOG].set(index);
-        node.core.ring();
+        node.core.notify();
     }
 }
 
@@ -71,7 +71,7 @@ async fn replication(node: &Node, who: usize, port: u16) -> io::Result<()> {
         let mut index = [0; 8];
         stream.read_exact(&mut index).await?;
         node.held[who].set(u64::from_le_bytes(index));
-        node.core.ring();
+        node.core.notify();
     }
 }
 
@@ -82,7 +82,7 @@ async fn machine(node: &Node) -> io::Result<()> {
             machine.apply(&frame);
             node.applied.set(index_of(&frame));
         }
-        node.core.ring();
+        node.core.notify();
     }
 }
 
@@ -94,7 +94,7 @@ async fn core(node: &Node, window: u64, mut gauge: Gauge) -> io::Result<()> {
             node.holders.iter().for_each(|holder| holder.send(frame.clone()));
             pending.insert(index, frame);
         }
-        node.core.heard().await;
+        node.core.notified().await;
         ledger.applied = node.applied.get();
         for (who, held) in node.held.iter().enumerate() {
             for frame in ledger.hold(who, held.get()).filter_map(|i| pending.remove(&i)) {
@@ -118,7 +118,7 @@ pub(super) fn run(
         machine: Queue::default(),
         held: Default::default(),
         applied: Cell::new(0),
-        core: Bell::new(),
+        core: Notify::new(),
     };
     let executor = LocalExecutor::new();
     let life = executor.spawn(async move {

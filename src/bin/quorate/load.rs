@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quorate::env::{Clock, Rng, Time};
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::first::{First, first};
 
 use crate::client::refusal;
@@ -195,7 +195,7 @@ pub(crate) struct Client {
     number: u64,
     /// When its present request was sent; `NEVER` while it has none.
     begun: Cell<Time>,
-    overdue: Bell,
+    overdue: Notify,
 }
 
 /// The two kinds of requests to one endpoint.
@@ -216,7 +216,7 @@ impl Requests {
 
 impl Client {
     pub(crate) fn new(run: Rc<Run>, number: u64) -> Rc<Self> {
-        Rc::new(Self { run, number, begun: Cell::new(Time::NEVER), overdue: Bell::new() })
+        Rc::new(Self { run, number, begun: Cell::new(Time::NEVER), overdue: Notify::new() })
     }
 
     /// Puts this client's share of the keys, so that gets find something.
@@ -253,7 +253,7 @@ impl Client {
     /// Makes the client look whether it has waited for too long.
     pub(crate) fn check(&self) {
         if self.is_overdue() {
-            self.overdue.ring();
+            self.overdue.notify();
         }
     }
 
@@ -261,11 +261,11 @@ impl Client {
         self.run.clock.now().since(self.begun.get()) > ANSWER_WITHIN
     }
 
-    /// Waits until the present request has had no answer for too long. A ring that was meant for
+    /// Waits until the present request has had no answer for too long. A notification that was meant for
     /// an earlier request changes nothing.
     async fn given_up(&self) {
         loop {
-            self.overdue.heard().await;
+            self.overdue.notified().await;
             if self.is_overdue() {
                 return;
             }

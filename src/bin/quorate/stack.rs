@@ -20,7 +20,7 @@ use quorate::helix::{self, keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
 use quorate::raft;
-use quorate::scope::bell::Bell;
+use quorate::scope::notify::Notify;
 use quorate::scope::desk::{Answer, ticket};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;
@@ -101,7 +101,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) node: Node<Store>,
-    stop: Bell,
+    stop: Notify,
     gateway: Task<()>,
     life: Task<()>,
     ended: Answer<Result<(), Fatal>>,
@@ -141,9 +141,9 @@ impl Member {
             });
             spawner.spawn(async move { match transport.await {} })
         });
-        let stop = Bell::new();
+        let stop = Notify::new();
         let heard = stop.clone();
-        let stopped = async move { heard.heard().await };
+        let stopped = async move { heard.notified().await };
         let limits = ApiLimits::default();
         let gateway = Gateway::new(node.clone(), parts.members, clock.clone(), limits);
         let gateway = gateway.serve(parts.clients, spawner.clone(), stopped);
@@ -169,7 +169,7 @@ impl Member {
     /// Ends in good order: answers in progress are given, what was submitted is synced, a leader
     /// hands over.
     pub(crate) async fn shutdown(self) -> Result<(), Failure> {
-        self.stop.ring();
+        self.stop.notify();
         self.gateway.await;
         self.node.shutdown();
         let ended = self.ended.await;

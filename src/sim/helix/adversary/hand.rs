@@ -15,7 +15,7 @@ use crate::helix::committee::Committee;
 use crate::helix::message::{Envelope, Message};
 use crate::helix::notary::Notary;
 use crate::id::{Height, NodeId, View};
-use crate::scope::bell::Bell;
+use crate::scope::notify::Notify;
 use crate::scope::first::first;
 use crate::sim::helix::mason::Stone;
 use crate::sim::helix::roster::Roster;
@@ -171,15 +171,15 @@ impl fmt::Debug for Hand {
 /// Lies until it is dropped. `outer` is its place in the network, `puppet` the transport's end of
 /// its engine, if it has one.
 pub async fn perform(mut trick: Box<dyn Trick>, mut hand: Hand, outer: Net, puppet: Option<Wire>) {
-    let bell = Bell::new();
-    outer.ring_on_arrival(bell.clone());
+    let wake = Notify::new();
+    outer.notify_on_arrival(wake.clone());
     for peer in puppet.iter().flat_map(Wire::peers) {
-        puppet.iter().for_each(|wire| wire.ring_on_send(peer, bell.clone()));
+        puppet.iter().for_each(|wire| wire.notify_on_send(peer, wake.clone()));
     }
     let mut next = hand.clock.now() + IDLE;
     loop {
         let clock = hand.clock.clone();
-        first(bell.heard(), clock.sleep_until(next)).await;
+        first(wake.notified(), clock.sleep_until(next)).await;
         while let Some((from, frame)) = outer.receive() {
             let message = Envelope::decode(&frame, INSTANCE).ok();
             hand.remember(from, &frame, message.as_ref());
