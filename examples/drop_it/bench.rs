@@ -17,8 +17,8 @@ use futures_lite::future::{or, yield_now};
 use quorate::env::{Clock, Time};
 use quorate::helix::Boxed;
 use quorate::id::NodeId;
-use quorate::scope::notify::Notify;
 use quorate::scope::budget::Budget;
+use quorate::scope::notify::Notify;
 
 /// One poll of an application that computes inline.
 pub(crate) const INLINE_POLL: Duration = Duration::from_millis(2);

@@ -10,8 +10,8 @@ use std::thread;
 use async_channel::{Receiver, Sender, bounded};
 use quorate::env::Clock;
 use quorate::env::io::block_on;
-use quorate::scope::notify::Notify;
 use quorate::scope::first::{First, first};
+use quorate::scope::notify::Notify;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use smol::LocalExecutor;
 

@@ -28,8 +28,8 @@ use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
 use crate::kv::Store;
 use crate::node::Node;
-use crate::scope::notify::Notify;
 use crate::scope::first::{First, first};
+use crate::scope::notify::Notify;
 
 /// A member of the cluster as clients are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::env::{Clock, Time};
 use crate::kv::{Countdown, KeepAlive, Store};
 use crate::node::Node;
-use crate::scope::notify::Notify;
 use crate::scope::first::first;
+use crate::scope::notify::Notify;
 
 /// While there are leases, how often a node looks whether it has begun, or ceased, to lead. A new
 /// leader begins to count so much later: leases live so much longer.

@@ -28,8 +28,8 @@ use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
 use crate::kv::types::WatchRequest;
 use crate::kv::{Store, Watcher};
-use crate::scope::notify::Notify;
 use crate::scope::first::{First, first};
+use crate::scope::notify::Notify;
 
 /// The id in an answer that is about no watch, or about one that never was.
 const NO_WATCH: i64 = -1;

@@ -30,8 +30,8 @@ use crate::helix::spi::{Keys, Spi};
 use crate::helix::trigger::Timer;
 use crate::id::{Height, Index, NodeId};
 use crate::machine::StateMachine;
-use crate::scope::desk::ticket;
 use crate::scope::first::{First, first};
+use crate::scope::oneshot::oneshot;
 
 /// A handle on a running node; clones are handles on the same one.
 pub struct Node<M: StateMachine> {
@@ -206,7 +206,7 @@ impl<M: StateMachine> Node<M> {
         if self.service.reads.borrow().len() >= self.options.requests_max {
             return Err(Refused::Overloaded);
         }
-        let (reply, answer) = ticket();
+        let (reply, answer) = oneshot();
         self.service.ask_to_read(Read::new(self.service.now(), reply));
         answer.await.unwrap_or(Err(Refused::ShuttingDown))?;
         Ok(self.read_stale(look))

@@ -332,7 +332,7 @@ mod tests {
         assert!(offer(&mut pool, LEADER, command(PEER, 7, 10), 0), "another peer's part");
         assert!(!offer(&mut pool, ME, command(ME, 1, 101), 0), "too large for anybody");
         for number in 0..9 {
-            assert!(offer(&mut pool, ME, command(ME, number, 10), 0), "own requests have desks");
+            assert!(offer(&mut pool, ME, command(ME, number, 10), 0), "own requests have replies");
         }
         for (number, len) in [(20, 100), (21, 100), (22, 100), (23, 100)] {
             offer(&mut pool, NodeId(4), command(PEER, number, len), 0);

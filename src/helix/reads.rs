@@ -27,7 +27,7 @@ use crate::env::Time;
 use crate::error::Refused;
 use crate::id::{Height, NodeId};
 use crate::quorum::byzantine_quorum;
-use crate::scope::desk::Reply;
+use crate::scope::oneshot::Reply;
 
 /// Somebody who wants to read.
 pub(crate) struct Read {
@@ -228,7 +228,7 @@ impl Reads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scope::desk::{Answer, ticket};
+    use crate::scope::oneshot::{Answer, oneshot};
     use futures_lite::future::{block_on, poll_once};
 
     const PACE: Pace = Pace {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn ask(reads: &mut Reads, now: u64) -> Answer<Result<(), Refused>> {
-        let (reply, answer) = ticket();
+        let (reply, answer) = oneshot();
         reads.ask(Read::new(Time(now), reply));
         answer
     }

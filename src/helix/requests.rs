@@ -14,7 +14,7 @@ use crate::error::Refused;
 use crate::helix::batch::{Command, CommandId};
 use crate::helix::node::Applied;
 use crate::helix::reads::Read;
-use crate::scope::desk::{Answer, Reply, ticket};
+use crate::scope::oneshot::{Answer, Reply, oneshot};
 
 /// Who waits for a command.
 pub(crate) enum Waiter<R> {
@@ -59,7 +59,7 @@ impl<R> Requests<R> {
 
     /// A client proposes; returns the request's number and the answer to come.
     pub(crate) fn propose(&mut self, payload: Bytes, now: Time) -> (u64, Promise<R>) {
-        let (reply, answer) = ticket();
+        let (reply, answer) = oneshot();
         (self.add(Some(payload), now, Waiter::Proposer(reply)), answer)
     }
 

@@ -40,9 +40,9 @@ use crate::helix::requests::{Promise, Requests, Waiter};
 use crate::helix::spi::{Blocks, Boxed, Chain, Content, Round};
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
-use crate::scope::notify::Notify;
 use crate::scope::budget::{Budget, Longest};
 use crate::scope::first::{First, first};
+use crate::scope::notify::Notify;
 
 /// Commands applied between two yields.
 const APPLIED_PER_TURN: u32 = 128;

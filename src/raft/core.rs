@@ -32,7 +32,7 @@ use crate::raft::node::Role;
 use crate::raft::rules::{self, HardState};
 use crate::raft::snapshot::Snapshots;
 use crate::scope::notify::Notify;
-use crate::scope::desk::Reply;
+use crate::scope::oneshot::Reply;
 
 /// The journal's name for a record of the promise alone.
 pub(crate) const RECORD_PROMISE: u8 = 2;

@@ -17,7 +17,7 @@ use crate::id::{Index, NodeId, Term};
 use crate::machine::{Committed, StateMachine};
 use crate::raft::entries::{Entry, Kind};
 use crate::raft::node::Applied;
-use crate::scope::desk::{Answer, Reply, ticket};
+use crate::scope::oneshot::{Answer, Reply, oneshot};
 
 /// What the engine needs of the state machine and its waiting clients, whatever their types.
 pub(crate) trait Host {
@@ -99,7 +99,7 @@ impl<M: StateMachine> Hosted<M> {
 
     /// Queues a command.
     pub(crate) fn ask(&mut self, command: Bytes) -> Promise<M::Response> {
-        let (reply, answer) = ticket();
+        let (reply, answer) = oneshot();
         self.queued.push_back(self.base + self.requests.len() as u64);
         self.waiting += 1;
         self.waiting_bytes += command.len();

@@ -25,8 +25,8 @@ use crate::raft::event::Observer;
 use crate::raft::follower::Follower;
 use crate::raft::host::Hosted;
 use crate::raft::{candidate, follower, leader, recover, snapshot};
-use crate::scope::desk::ticket;
 use crate::scope::first::{First, first};
+use crate::scope::oneshot::oneshot;
 
 /// A handle on a running node; clones are handles on the same one.
 ///
@@ -193,7 +193,7 @@ impl<M: StateMachine> Node<M> {
         if waiting >= self.core.config.limits.proposals_max {
             return Err(Refused::Overloaded);
         }
-        let (reply, answer) = ticket();
+        let (reply, answer) = oneshot();
         let since = self.core.now.get();
         self.core.reads.borrow_mut().push_back(Read { since, reply });
         self.core.request();

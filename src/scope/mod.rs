@@ -5,17 +5,17 @@
 //! statement runs. The parts:
 //!
 //! - [`notify`]: "look again" for exactly one waiter, the way a scope is woken;
-//! - [`desk`]: requests in, exactly one answer out, even when the scope that would answer is gone;
+//! - [`oneshot`]: requests in, exactly one answer out, even when the scope that would answer is gone;
 //! - [`watch`]: one value, many waiters;
 //! - [`first`]: a biased choice with named outcomes;
 //! - [`nursery`]: children that cannot outlive their parent;
 //! - [`observer`]: who is told what happens, and changes nothing;
 //! - [`budget`]: slicing of long work and the watchdog of the longest poll.
 
-pub mod notify;
 pub mod budget;
-pub mod desk;
 pub mod first;
+pub mod notify;
 pub mod nursery;
 pub mod observer;
+pub mod oneshot;
 pub mod watch;

@@ -295,8 +295,8 @@ mod tests {
     use crate::env::net::{Net, NetLimits, net};
     use crate::env::{Clock, Time};
     use crate::id::NodeId;
-    use crate::scope::notify::Notify;
     use crate::scope::first::{First, first};
+    use crate::scope::notify::Notify;
     use crate::sim::executor::Order;
     use crate::sim::net::Weather;
     use crate::sim::trace::{Detail, Trace};

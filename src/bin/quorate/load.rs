@@ -10,8 +10,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quorate::env::{Clock, Rng, Time};
-use quorate::scope::notify::Notify;
 use quorate::scope::first::{First, first};
+use quorate::scope::notify::Notify;
 
 use crate::client::refusal;
 use crate::endpoint::Endpoint;

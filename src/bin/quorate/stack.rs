@@ -20,10 +20,10 @@ use quorate::helix::{self, keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
 use quorate::raft;
-use quorate::scope::notify::Notify;
-use quorate::scope::desk::{Answer, ticket};
 use quorate::scope::first::{First, first};
+use quorate::scope::notify::Notify;
 use quorate::scope::nursery::Nursery;
+use quorate::scope::oneshot::{Answer, oneshot};
 use quorate::tcp::{self, Identity, Meter, TcpLimits, Transport};
 use quorate::{Fatal, Node};
 
@@ -147,7 +147,7 @@ impl Member {
         let limits = ApiLimits::default();
         let gateway = Gateway::new(node.clone(), parts.members, clock.clone(), limits);
         let gateway = gateway.serve(parts.clients, spawner.clone(), stopped);
-        let (reply, ended) = ticket();
+        let (reply, ended) = oneshot();
         Ok(Self {
             node,
             stop,

@@ -1,6 +1,6 @@
-//! The desk: whoever asks gets exactly one answer.
+//! A one-shot reply: a request gets exactly one answer.
 //!
-//! [`ticket`] makes a pair: the [`Reply`] goes with the request, the [`Answer`] is awaited by the
+//! [`oneshot`] makes a pair: the [`Reply`] goes with the request, the [`Answer`] is awaited by the
 //! one who asked. A reply that is dropped unanswered (its scope ended) resolves to `None`, at
 //! once. An answer that is dropped (the client went away) changes nothing for the request.
 //!
@@ -30,7 +30,7 @@ pub struct Answer<T>(Rc<RefCell<Slot<T>>>);
 
 /// Makes a connected pair.
 #[must_use]
-pub fn ticket<T>() -> (Reply<T>, Answer<T>) {
+pub fn oneshot<T>() -> (Reply<T>, Answer<T>) {
     let slot = Rc::new(RefCell::new(Slot::Waiting(None)));
     (Reply(Some(slot.clone())), Answer(slot))
 }
@@ -95,12 +95,12 @@ impl<T> fmt::Debug for Answer<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::ticket;
+    use super::oneshot;
     use futures_lite::future::{block_on, poll_once};
 
     #[test]
     fn an_answer_arrives_once() {
-        let (reply, mut answer) = ticket();
+        let (reply, mut answer) = oneshot();
         assert!(block_on(poll_once(&mut answer)).is_none());
         reply.send(7);
         assert_eq!(block_on(answer), Some(7));
@@ -108,14 +108,14 @@ mod tests {
 
     #[test]
     fn a_dropped_reply_answers_nobody_will() {
-        let (reply, answer) = ticket::<u8>();
+        let (reply, answer) = oneshot::<u8>();
         drop(reply);
         assert_eq!(block_on(answer), None);
     }
 
     #[test]
     fn an_abandoned_reply_knows() {
-        let (reply, answer) = ticket::<u8>();
+        let (reply, answer) = oneshot::<u8>();
         assert!(!reply.is_abandoned());
         drop(answer);
         assert!(reply.is_abandoned());
