@@ -11,7 +11,7 @@ use journal_rig::{Rig, kind, payload};
 use quorate::Fatal;
 use quorate::env::disk::SyncMode;
 use quorate::env::{Clock, Disk, Rng, Time};
-use quorate::log::{Journal, Options, Ticket, Torn};
+use quorate::log::{Journal, Lsn, Options, Torn};
 use quorate::scope::notify::Notify;
 
 const SECTOR: u64 = 512;
@@ -290,9 +290,9 @@ fn a_full_disk_keeps_what_does_not_fit_and_heals() {
     assert!(stuck < last && stuck >= acked && life.journal.is_full());
     let late = life.time.now().since(life.journal.waiting_since().expect("something waits"));
     assert!(late > Duration::from_secs(10));
-    for ticket in 1..=acked {
-        let record = life.journal.read(Ticket(ticket)).expect("it reads").expect("it is there");
-        assert!(record.payload == payload(ticket));
+    for lsn in 1..=acked {
+        let record = life.journal.read(Lsn(lsn)).expect("it reads").expect("it is there");
+        assert!(record.payload == payload(lsn));
     }
     rig.fork().reopen(stuck, last);
     rig.sim.set_quota(None);
@@ -317,10 +317,10 @@ fn a_full_disk_heals_when_segments_are_released() {
     let last = life.submit(12);
     life.settle();
     assert!(life.journal.synced().0 < last);
-    life.journal.release(Ticket(life.journal.synced().0));
+    life.journal.release(Lsn(life.journal.synced().0));
     life.settle();
     assert_eq!(life.journal.synced().0, last);
-    life.journal.release(Ticket(last));
+    life.journal.release(Lsn(last));
     life.settle();
     assert!(!life.journal.is_full());
     rig.reopen(last, last);
@@ -335,7 +335,7 @@ fn released_segments_are_used_again_and_steady_work_writes_no_zeros() {
     for round in 0..400 {
         last = life.submit(2);
         assert!(life.sync(last));
-        life.journal.release(Ticket(last.saturating_sub(30)));
+        life.journal.release(Lsn(last.saturating_sub(30)));
         life.settle();
         if round == 200 {
             steady = life.journal.bytes_on_disk();
@@ -344,7 +344,7 @@ fn released_segments_are_used_again_and_steady_work_writes_no_zeros() {
     }
     assert!(life.journal.bytes_on_disk() <= steady + (4 << 10));
     assert!(life.journal.oldest().0 > last - 60);
-    assert!(life.journal.read(Ticket(1)).expect("it reads").is_none());
+    assert!(life.journal.read(Lsn(1)).expect("it reads").is_none());
     rig.sim.power_cut_keeping(|_| false);
     let life = rig.reopen(last, last);
     assert!(life.journal.recovery().torn.is_none(), "what an earlier life left is not torn");
@@ -364,27 +364,27 @@ fn old_records_are_read_again_in_any_order() {
         last = life.submit(rng.within(1..=40));
         assert!(life.sync(last));
     }
-    let read = |journal: &Journal, ticket: u64| {
-        let record = journal.read(Ticket(ticket)).expect("it reads").expect("it is there");
-        assert_eq!((record.ticket, record.kind), (Ticket(ticket), kind(ticket)));
-        assert!(record.payload == payload(ticket));
+    let read = |journal: &Journal, lsn: u64| {
+        let record = journal.read(Lsn(lsn)).expect("it reads").expect("it is there");
+        assert_eq!((record.lsn, record.kind), (Lsn(lsn), kind(lsn)));
+        assert!(record.payload == payload(lsn));
     };
     let check = |journal: &Journal| {
-        (1..=last).for_each(|ticket| read(journal, ticket));
-        (1..=last).rev().step_by(7).for_each(|ticket| read(journal, ticket));
+        (1..=last).for_each(|lsn| read(journal, lsn));
+        (1..=last).rev().step_by(7).for_each(|lsn| read(journal, lsn));
         (0..500).for_each(|_| read(journal, rng.within(1..=last)));
-        assert!(journal.read(Ticket(last + 1)).expect("it reads").is_none());
-        assert!(journal.read(Ticket(0)).expect("it reads").is_none());
+        assert!(journal.read(Lsn(last + 1)).expect("it reads").is_none());
+        assert!(journal.read(Lsn(0)).expect("it reads").is_none());
     };
     check(&life.journal);
     life.submit(1);
-    assert!(life.journal.read(Ticket(last + 1)).expect("it reads").is_none(), "not yet durable");
+    assert!(life.journal.read(Lsn(last + 1)).expect("it reads").is_none(), "not yet durable");
     rig.sim.power_cut_keeping(|_| false);
     let life = rig.reopen(last, last);
     check(&life.journal);
     let (name, _) = rig.journal_files().remove(1);
     assert!(rig.sim.flip_bit(&name, 5000, 3));
-    let damaged = (1..=last).find_map(|ticket| life.journal.read(Ticket(ticket)).err());
+    let damaged = (1..=last).find_map(|lsn| life.journal.read(Lsn(lsn)).err());
     let Some(Fatal::Damaged { file, .. }) = damaged else {
         panic!("rot is noticed when it is read");
     };
@@ -457,7 +457,7 @@ fn real_files_serve_in_every_sync_mode() {
             let (clock, rng) = (Clock::real(), Rng::real());
             let journal = Journal::open(&disk, &clock, &rng, options, |record| {
                 found += 1;
-                assert_eq!(record.ticket, Ticket(found));
+                assert_eq!(record.lsn, Lsn(found));
                 assert!(record.payload == payload(found));
                 Ok(())
             });
@@ -467,10 +467,10 @@ fn real_files_serve_in_every_sync_mode() {
             let wake = Notify::new();
             journal.notify_on_sync(wake.clone());
             let work = async {
-                for ticket in found + 1..=last {
-                    journal.submit(kind(ticket), &[&payload(ticket)]);
+                for lsn in found + 1..=last {
+                    journal.submit(kind(lsn), &[&payload(lsn)]);
                 }
-                while journal.synced() < Ticket(last) {
+                while journal.synced() < Lsn(last) {
                     wake.notified().await;
                 }
                 let mut writer = journal.begin_snapshot(b"meta").expect("there is room");

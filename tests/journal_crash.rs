@@ -6,7 +6,7 @@ mod journal_rig;
 use journal_rig::{Life, Rig};
 use quorate::Fatal;
 use quorate::env::Rng;
-use quorate::log::{Options, SnapshotError, Ticket};
+use quorate::log::{Lsn, Options, SnapshotError};
 
 /// What must hold after a crash.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +39,7 @@ fn work(life: &Life, promised: &mut Promised, batches: std::ops::Range<u8>) -> b
                 Some(Err(SnapshotError::Fatal(_))) | None => return false,
             }
             promised.released = promised.acked.saturating_sub(3);
-            life.journal.release(Ticket(promised.released));
+            life.journal.release(Lsn(promised.released));
             life.settle();
         }
     }

@@ -12,7 +12,7 @@ use crate::helix::block::{Block, Hash};
 use crate::helix::certificate::BlockProof;
 use crate::helix::record::{RECORD, Record};
 use crate::id::Height;
-use crate::log::{Journal, Ticket};
+use crate::log::{Journal, Lsn};
 
 /// Heights between two places that are remembered.
 const STRIDE: u64 = 32;
@@ -25,17 +25,17 @@ const COMMIT: usize = 72;
 /// Where the records of a height begin, for some heights.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
-    begins: BTreeMap<Height, Ticket>,
+    begins: BTreeMap<Height, Lsn>,
 }
 
 /// A decided block and its proof.
 pub(crate) type Decided = (Rc<Block>, Rc<BlockProof>);
 
 impl Archive {
-    /// Notes that the records of `height` begin at `ticket`.
-    pub(crate) fn begins(&mut self, height: Height, ticket: Ticket) {
+    /// Notes that the records of `height` begin at `lsn`.
+    pub(crate) fn begins(&mut self, height: Height, lsn: Lsn) {
         if self.begins.is_empty() || height.0.is_multiple_of(STRIDE) {
-            self.begins.insert(height, ticket);
+            self.begins.insert(height, lsn);
         }
     }
 
@@ -56,9 +56,9 @@ impl Archive {
         };
         let (mut next, mut bytes) = (height, 0);
         let mut voted: BTreeMap<Hash, Rc<Block>> = BTreeMap::new();
-        for ticket in (begin.0..).map(Ticket) {
-            let Some(record) = journal.read(ticket)? else { break };
-            match decode(record.ticket, record.kind, &record.payload)? {
+        for lsn in (begin.0..).map(Lsn) {
+            let Some(record) = journal.read(lsn)? else { break };
+            match decode(record.lsn, record.kind, &record.payload)? {
                 Record::Vote { hash, block: Some(block), .. } => {
                     voted.insert(hash, Rc::new(block));
                 }
@@ -87,9 +87,9 @@ impl Archive {
 ///
 /// # Errors
 /// [`Fatal`] if it is none of helix's.
-pub(crate) fn decode(ticket: Ticket, kind: u8, payload: &[u8]) -> Result<Record, Fatal> {
+pub(crate) fn decode(lsn: Lsn, kind: u8, payload: &[u8]) -> Result<Record, Fatal> {
     let damaged = |why: String| Fatal::Damaged {
-        file: format!("the journal's record {}", ticket.0),
+        file: format!("the journal's record {}", lsn.0),
         offset: 0,
         why,
     };

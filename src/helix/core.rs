@@ -31,7 +31,7 @@ use crate::helix::rules;
 use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
 use crate::helix::sync::Sync;
 use crate::id::{Height, NodeId, View};
-use crate::log::{Journal, Ticket};
+use crate::log::{Journal, Lsn};
 use crate::scope::notify::Notify;
 
 /// Why a scope is left without a successor.
@@ -51,7 +51,7 @@ impl From<Fatal> for Stop {
 
 /// A word that waits for its promise to become durable.
 struct Word {
-    ticket: Ticket,
+    lsn: Lsn,
     to: Vec<NodeId>,
     frame: Bytes,
     /// To be counted here, too.
@@ -138,8 +138,8 @@ impl Core {
         };
         if recovered.is_new {
             let (instance, node) = (core.config.instance, core.me());
-            let ticket = core.submit(&Record::Identity { instance, node });
-            core.archive.borrow_mut().begins(Height(1), ticket);
+            let lsn = core.submit(&Record::Identity { instance, node });
+            core.archive.borrow_mut().begins(Height(1), lsn);
         }
         let (tip, view) = (core.tip.borrow().height, core.promise.borrow().view);
         core.observer.tell(|| Event::Started { tip, view });
@@ -181,7 +181,7 @@ impl Core {
 
     // ---- promises ----
 
-    fn submit(&self, record: &Record) -> Ticket {
+    fn submit(&self, record: &Record) -> Lsn {
         self.write_decision();
         self.journal.submit(RECORD, &[&record.encode()])
     }
@@ -189,9 +189,9 @@ impl Core {
     /// Hands the last decision to the journal, if that was not done yet.
     pub(crate) fn write_decision(&self) {
         let Some(record) = self.unwritten.take() else { return };
-        let ticket = self.journal.submit(RECORD, &[&record.encode()]);
+        let lsn = self.journal.submit(RECORD, &[&record.encode()]);
         let next = self.tip.borrow().height.next();
-        self.archive.borrow_mut().begins(next, Ticket(ticket.0 + 1));
+        self.archive.borrow_mut().begins(next, Lsn(lsn.0 + 1));
     }
 
     /// Hands a decision to the journal when no other record has come along for a while; for ever.
@@ -290,8 +290,8 @@ impl Core {
     /// counts `own` here then. Returns the frame, to be said again.
     pub(crate) fn say(&self, to: Vec<NodeId>, message: &Message, own: Option<Message>) -> Bytes {
         let frame = Envelope::encode(self.config.instance, message);
-        let ticket = self.journal.submitted();
-        let word = Word { ticket, to, frame: frame.clone(), own };
+        let lsn = self.journal.submitted();
+        let word = Word { lsn, to, frame: frame.clone(), own };
         self.outbox.borrow_mut().push_back(word);
         self.take_synced();
         self.wake.notify();
@@ -317,7 +317,7 @@ impl Core {
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
         let mut outbox = self.outbox.borrow_mut();
-        while let Some(word) = outbox.pop_front_if(|word| word.ticket <= synced) {
+        while let Some(word) = outbox.pop_front_if(|word| word.lsn <= synced) {
             for to in word.to {
                 self.env.net.send(to, word.frame.clone());
             }

@@ -12,7 +12,7 @@ use crate::helix::config::Config;
 use crate::helix::evidence::Evidence;
 use crate::helix::record::{Accepted, Locked, Promise, Record};
 use crate::id::Height;
-use crate::log::{self, Journal, Options, Ticket};
+use crate::log::{self, Journal, Lsn, Options};
 
 /// The end of the chain, and what follows from it for the next height.
 #[derive(Debug, Clone)]
@@ -106,17 +106,17 @@ impl<'a> Replay<'a> {
     }
 
     fn take(&mut self, record: log::Record) -> Result<(), Fatal> {
-        let ticket = record.ticket;
-        let decoded = decode(ticket, record.kind, &record.payload)?;
+        let lsn = record.lsn;
+        let decoded = decode(lsn, record.kind, &record.payload)?;
         let found = &mut self.found;
         if found.is_new {
             found.is_new = false;
-            found.archive.begins(Height(1), ticket);
-            return self.check(&decoded, ticket);
+            found.archive.begins(Height(1), lsn);
+            return self.check(&decoded, lsn);
         }
         let promise = &mut found.promise;
         match decoded {
-            Record::Identity { .. } => return Err(damaged(ticket, "a second identity")),
+            Record::Identity { .. } => return Err(damaged(lsn, "a second identity")),
             Record::View { height, view } if height == promise.height && view > promise.view => {
                 promise.view = view;
             }
@@ -125,47 +125,42 @@ impl<'a> Replay<'a> {
                     self.voted.insert(hash, Rc::new(block));
                 }
                 let block = self.voted.get(&hash).cloned();
-                let block = block.ok_or_else(|| damaged(ticket, "a vote for no known block"))?;
+                let block = block.ok_or_else(|| damaged(lsn, "a vote for no known block"))?;
                 promise.view = promise.view.max(view);
                 promise.accepted = Some(Accepted { view, hash, proposal, block });
             }
             Record::Lock { height, proof } if height == promise.height => {
                 let block = self.voted.get(&proof.hash).cloned();
-                let block = block.ok_or_else(|| damaged(ticket, "a lock on no known block"))?;
+                let block = block.ok_or_else(|| damaged(lsn, "a lock on no known block"))?;
                 promise.locked = Some(Locked { proof, block });
             }
-            Record::Decided { proof, block } => return self.decided(ticket, proof, block),
+            Record::Decided { proof, block } => return self.decided(lsn, proof, block),
             Record::Evidence(evidence) => found.evidence.push(evidence),
             Record::View { .. } | Record::Vote { .. } | Record::Lock { .. } => {
-                return Err(damaged(ticket, "a promise about another height"));
+                return Err(damaged(lsn, "a promise about another height"));
             }
         }
         Ok(())
     }
 
-    fn decided(
-        &mut self,
-        ticket: Ticket,
-        proof: BlockProof,
-        block: Option<Block>,
-    ) -> Result<(), Fatal> {
+    fn decided(&mut self, lsn: Lsn, proof: BlockProof, block: Option<Block>) -> Result<(), Fatal> {
         let block = block.map(Rc::new).or_else(|| self.voted.get(&proof.hash).cloned());
-        let block = block.ok_or_else(|| damaged(ticket, "a decision for no known block"))?;
+        let block = block.ok_or_else(|| damaged(lsn, "a decision for no known block"))?;
         if proof.height <= self.found.tip.height {
-            return Err(damaged(ticket, "a height is decided twice"));
+            return Err(damaged(lsn, "a height is decided twice"));
         }
         let next = proof.height.next();
         self.found.tip = Tip::after(self.config, block, Rc::new(proof), true);
         self.found.promise = Promise::new(next);
-        self.found.archive.begins(next, Ticket(ticket.0 + 1));
+        self.found.archive.begins(next, Lsn(lsn.0 + 1));
         self.voted.clear();
         Ok(())
     }
 
     /// A data directory serves one node of one instance.
-    fn check(&self, first: &Record, ticket: Ticket) -> Result<(), Fatal> {
+    fn check(&self, first: &Record, lsn: Lsn) -> Result<(), Fatal> {
         let Record::Identity { instance, node } = *first else {
-            return Err(damaged(ticket, "the journal does not begin with whose it is"));
+            return Err(damaged(lsn, "the journal does not begin with whose it is"));
         };
         let mismatch = |what: &str, found: String, told: String| {
             Err(Fatal::Mismatch(format!(
@@ -183,10 +178,6 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn damaged(ticket: Ticket, why: &str) -> Fatal {
-    Fatal::Damaged {
-        file: format!("the journal's record {}", ticket.0),
-        offset: 0,
-        why: why.into(),
-    }
+fn damaged(lsn: Lsn, why: &str) -> Fatal {
+    Fatal::Damaged { file: format!("the journal's record {}", lsn.0), offset: 0, why: why.into() }
 }

@@ -80,7 +80,7 @@ pub(crate) struct Term<'a> {
     shares: RefCell<Shares>,
     pub(crate) changes: RefCell<Changes>,
     /// Words of the present view, and the promise on which each rests: to be said again.
-    said: RefCell<Vec<(log::Ticket, Vec<NodeId>, Bytes)>>,
+    said: RefCell<Vec<(log::Lsn, Vec<NodeId>, Bytes)>>,
 }
 
 /// Decides the height after the tip.
@@ -473,8 +473,8 @@ impl<'a> Term<'a> {
             core.env.clock.sleep(pause).await;
             pause = (pause * 2).min(longest);
             let synced = core.journal.synced();
-            for (ticket, to, frame) in self.said.borrow().iter() {
-                if *ticket <= synced {
+            for (lsn, to, frame) in self.said.borrow().iter() {
+                if *lsn <= synced {
                     to.iter().for_each(|&to| core.send(to, frame.clone()));
                 }
             }

@@ -14,7 +14,7 @@ use crate::error::Fatal;
 use crate::scope::first::{First, first};
 
 use super::journal::Inner;
-use super::record::{Batch, HEAD, Ticket};
+use super::record::{Batch, HEAD, Lsn};
 use super::segment::{self, Segment, SegmentHead, failed, offset};
 use super::spare::{self, MAKING, Spare};
 
@@ -31,8 +31,8 @@ struct Write {
     name: String,
     at: u32,
     raw: Vec<u8>,
-    first: Ticket,
-    last: Ticket,
+    first: Lsn,
+    last: Lsn,
     contents: usize,
 }
 
@@ -129,7 +129,7 @@ impl Inner {
             name: segment::name(tail.sequence),
             at,
             first: batch.first,
-            last: Ticket(batch.first.0 + u64::from(batch.count) - 1),
+            last: Lsn(batch.first.0 + u64::from(batch.count) - 1),
             contents: batch.len() - HEAD,
             raw: batch.seal(self.seed, at, generation),
         })
@@ -153,7 +153,7 @@ impl Inner {
             let head = SegmentHead {
                 journal: self.journal,
                 sequence: tail.map_or(1, |tail| tail.sequence + 1),
-                first: Ticket(self.synced.get() + 1),
+                first: Lsn(self.synced.get() + 1),
                 previous_end: tail.map_or(0, |tail| tail.end),
                 sectors: u32::try_from(spare.len / offset(1)).unwrap_or(u32::MAX),
             };
@@ -183,7 +183,7 @@ impl Inner {
         loop {
             let (segment, spare) = {
                 let mut store = self.store.borrow_mut();
-                let released = Ticket(self.released.get());
+                let released = Lsn(self.released.get());
                 if store.segments.get(1).is_none_or(|second| second.first > released) {
                     return Ok(());
                 }

@@ -10,7 +10,7 @@ use crate::env::{Clock, Disk, Rng, Time};
 use crate::error::Fatal;
 use crate::scope::notify::Notify;
 
-use super::record::{Batch, HEAD, RECORD_HEAD, Record, Ticket};
+use super::record::{Batch, HEAD, Lsn, RECORD_HEAD, Record};
 use super::recover::{self, Recovered, Recovery};
 use super::sector::{self, SECTOR};
 use super::segment::{Segment, failed};
@@ -102,7 +102,7 @@ pub(super) struct Inner {
     pub(super) work: Notify,
     /// Rung by the driver when `synced` or `full` changes.
     pub(super) wake: RefCell<Notify>,
-    /// The ticket of the next record.
+    /// The lsn of the next record.
     pub(super) next: Cell<u64>,
     pub(super) synced: Cell<u64>,
     pub(super) full: Cell<bool>,
@@ -222,7 +222,7 @@ impl Journal {
     ///
     /// # Panics
     /// If the payload is larger than [`Options::record_bytes_max`]: the edge refuses such a thing.
-    pub fn submit(&self, kind: u8, parts: &[&[u8]]) -> Ticket {
+    pub fn submit(&self, kind: u8, parts: &[&[u8]]) -> Lsn {
         let inner = &*self.0;
         let len: usize = parts.iter().map(|part| part.len()).sum();
         assert!(
@@ -230,14 +230,14 @@ impl Journal {
             "a record of {len} bytes was submitted; the limit is {}",
             inner.options.record_bytes_max
         );
-        let ticket = Ticket(inner.next.get());
-        inner.next.set(ticket.0 + 1);
+        let lsn = Lsn(inner.next.get());
+        inner.next.set(lsn.0 + 1);
         let mut pending = inner.pending.borrow_mut();
         let limit = inner.options.batch_bytes_max;
         let fits = |batch: &Batch| batch.len() + len + RECORD_HEAD <= limit;
         if !pending.back().is_some_and(fits) {
             let buffer = inner.buffer.take();
-            pending.push_back(Batch::new(ticket, inner.clock.now(), buffer));
+            pending.push_back(Batch::new(lsn, inner.clock.now(), buffer));
         }
         if let Some(batch) = pending.back_mut() {
             batch.push(kind, parts, len);
@@ -246,26 +246,26 @@ impl Journal {
         inner.pending_bytes.set(bytes);
         drop(pending);
         inner.work.notify();
-        ticket
+        lsn
     }
 
-    /// Everything with this ticket or a smaller one is durable.
+    /// Everything with this lsn or a smaller one is durable.
     #[must_use]
-    pub fn synced(&self) -> Ticket {
-        Ticket(self.0.synced.get())
+    pub fn synced(&self) -> Lsn {
+        Lsn(self.0.synced.get())
     }
 
-    /// The ticket of the record that was submitted last.
+    /// The lsn of the record that was submitted last.
     #[must_use]
-    pub fn submitted(&self) -> Ticket {
-        Ticket(self.0.next.get() - 1)
+    pub fn submitted(&self) -> Lsn {
+        Lsn(self.0.next.get() - 1)
     }
 
-    /// The ticket of the oldest record that can still be read.
+    /// The lsn of the oldest record that can still be read.
     #[must_use]
-    pub fn oldest(&self) -> Ticket {
+    pub fn oldest(&self) -> Lsn {
         let store = self.0.store.borrow();
-        store.segments.front().map_or(Ticket(1), |oldest| oldest.first)
+        store.segments.front().map_or(Lsn(1), |oldest| oldest.first)
     }
 
     /// Notified whenever [`synced`](Self::synced) or [`is_full`](Self::is_full) changes.
@@ -304,33 +304,33 @@ impl Journal {
     ///
     /// # Errors
     /// [`Fatal::Damaged`] if it is not what was written; [`Fatal::Disk`].
-    pub fn read(&self, ticket: Ticket) -> Result<Option<Record>, Fatal> {
+    pub fn read(&self, lsn: Lsn) -> Result<Option<Record>, Fatal> {
         let mut reader = self.0.reader.borrow_mut();
-        if let Some(record) = reader.record(ticket) {
+        if let Some(record) = reader.record(lsn) {
             return Ok(Some(record));
         }
         let store = self.0.store.borrow();
-        if ticket > self.synced() {
+        if lsn > self.synced() {
             return Ok(None);
         }
-        let after = store.segments.partition_point(|segment| segment.first <= ticket);
+        let after = store.segments.partition_point(|segment| segment.first <= lsn);
         let Some(segment) = after.checked_sub(1).and_then(|at| store.segments.get(at)) else {
             return Ok(None);
         };
         let seed = self.0.seed;
-        let follows = reader.records.last().map(|last| last.ticket.0 + 1) == Some(ticket.0);
+        let follows = reader.records.last().map(|last| last.lsn.0 + 1) == Some(lsn.0);
         let mut at = if follows && reader.next.0 == segment.sequence {
             reader.next.1
         } else {
-            segment.nearest(ticket)
+            segment.nearest(lsn)
         };
         loop {
             let head = segment.head(seed, at)?;
             let end = at + u32::try_from(head.sectors()).unwrap_or(u32::MAX - at);
-            if head.end() > ticket {
+            if head.end() > lsn {
                 reader.records = segment.batch(seed, at, &head)?;
                 reader.next = (segment.sequence, end);
-                return Ok(reader.record(ticket));
+                return Ok(reader.record(lsn));
             }
             at = end;
         }
@@ -339,7 +339,7 @@ impl Journal {
     /// Says that records below `below` are not needed any more. Whole segments of such records are
     /// used again or removed, later, by the driver. What is needed for ever (a promise) must have
     /// been submitted again, and be durable, before.
-    pub fn release(&self, below: Ticket) {
+    pub fn release(&self, below: Lsn) {
         if below.0 > self.0.released.get() {
             self.0.released.set(below.0);
             self.0.work.notify();
@@ -416,9 +416,9 @@ impl Recovered {
 }
 
 impl Reader {
-    fn record(&self, ticket: Ticket) -> Option<Record> {
-        let first = self.records.first()?.ticket;
-        let at = usize::try_from(ticket.0.checked_sub(first.0)?).ok()?;
+    fn record(&self, lsn: Lsn) -> Option<Record> {
+        let first = self.records.first()?.lsn;
+        let at = usize::try_from(lsn.0.checked_sub(first.0)?).ok()?;
         self.records.get(at).cloned()
     }
 }

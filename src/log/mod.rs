@@ -1,8 +1,8 @@
 //! The durable journal: one owner of the disk, for whichever engine is above it.
 //!
 //! An engine hands a record over with [`Journal::submit`], which is synchronous and cannot fail,
-//! and gets a [`Ticket`]. What depends on the record (a vote, an acknowledgement) waits until
-//! [`Journal::synced`] has reached the ticket. The driver, [`Journal::run`], belongs to the node's
+//! and gets a [`Lsn`]. What depends on the record (a vote, an acknowledgement) waits until
+//! [`Journal::synced`] has reached the lsn. The driver, [`Journal::run`], belongs to the node's
 //! own scope: it takes everything that was submitted as one batch, writes it, syncs it once, and
 //! publishes how far the journal is durable; what arrives meanwhile is the next batch. Dropping a
 //! scope above never drops a write.
@@ -29,6 +29,6 @@ mod snapshot;
 mod spare;
 
 pub use journal::{Journal, Options};
-pub use record::{Record, Ticket};
+pub use record::{Lsn, Record};
 pub use recover::{Recovery, Torn};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};

@@ -1,9 +1,9 @@
 //! Records and the batches that carry them: one batch is one write and one sync.
 //!
 //! A batch begins on a sector of its own, so that no later write touches a sector that was synced
-//! before. Its contents are a head of 16 bytes (the ticket of its first record `u64`, the length of
+//! before. Its contents are a head of 16 bytes (the lsn of its first record `u64`, the length of
 //! what follows `u32`, the number of records `u32`) and the records, each a length `u32`, a kind
-//! `u8` and the payload. Everything is little-endian. The tickets of the others follow from the
+//! `u8` and the payload. Everything is little-endian. The sequence numbers of the others follow from the
 //! first.
 
 use bytes::Bytes;
@@ -11,16 +11,16 @@ use bytes::Bytes;
 use super::sector::{self, BODY, SECTOR, Stamp};
 use crate::env::Time;
 
-/// Orders submissions: the number of a record. Everything with a ticket at or below
-/// [`Journal::synced`](super::Journal::synced) is durable. The first record has ticket 1.
+/// Orders submissions: the number of a record. Everything with a lsn at or below
+/// [`Journal::synced`](super::Journal::synced) is durable. The first record has lsn 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+pub struct Lsn(pub u64);
 
 /// One record, as it was submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its number.
-    pub ticket: Ticket,
+    pub lsn: Lsn,
     /// What the submitter said it is; the journal does not look at it.
     pub kind: u8,
     /// Its contents: a slice of the batch that carried it, which it keeps in memory.
@@ -35,8 +35,8 @@ pub(crate) const RECORD_HEAD: usize = 5;
 /// A batch being filled, in the layout of the disk: room for stamps is left open.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The ticket of the first record.
-    pub(crate) first: Ticket,
+    /// The lsn of the first record.
+    pub(crate) first: Lsn,
     /// How many records it holds.
     pub(crate) count: u32,
     /// When it was begun.
@@ -47,7 +47,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// An empty batch that reuses the memory of `raw`.
-    pub(crate) fn new(first: Ticket, since: Time, mut raw: Vec<u8>) -> Self {
+    pub(crate) fn new(first: Lsn, since: Time, mut raw: Vec<u8>) -> Self {
         raw.clear();
         let mut batch = Self { first, count: 0, since, raw, len: 0 };
         batch.put(&[0; HEAD]);
@@ -109,7 +109,7 @@ impl Batch {
 /// A batch's head as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) first: Ticket,
+    pub(crate) first: Lsn,
     pub(crate) count: u32,
     payload: u32,
 }
@@ -118,7 +118,7 @@ impl Head {
     /// Reads it from the first sector of a batch.
     pub(crate) fn read(sector: &[u8]) -> Self {
         Self {
-            first: Ticket(sector::u64_at(sector, 0)),
+            first: Lsn(sector::u64_at(sector, 0)),
             payload: sector::u32_at(sector, 8),
             count: sector::u32_at(sector, 12),
         }
@@ -129,9 +129,9 @@ impl Head {
         sector::sectors(HEAD + self.payload as usize)
     }
 
-    /// The ticket after the batch's last.
-    pub(crate) fn end(&self) -> Ticket {
-        Ticket(self.first.0.saturating_add(self.count.into()))
+    /// The lsn after the batch's last.
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn(self.first.0.saturating_add(self.count.into()))
     }
 
     /// The records of the batch whose sectors are `raw`; `None` if they do not add up, which
@@ -140,7 +140,7 @@ impl Head {
         let body = Bytes::from(sector::body(raw));
         let mut rest = body.slice(HEAD..HEAD.checked_add(self.payload as usize)?.min(body.len()));
         let mut records = Vec::new();
-        for ticket in self.first.0..self.end().0 {
+        for lsn in self.first.0..self.end().0 {
             if rest.len() < RECORD_HEAD {
                 return None;
             }
@@ -150,7 +150,7 @@ impl Head {
                 return None;
             }
             rest = payload.split_off(len);
-            records.push(Record { ticket: Ticket(ticket), kind, payload });
+            records.push(Record { lsn: Lsn(lsn), kind, payload });
         }
         rest.is_empty().then_some(records)
     }

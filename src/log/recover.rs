@@ -21,7 +21,7 @@ use crate::env::Disk;
 use crate::env::disk::File;
 use crate::error::Fatal;
 
-use super::record::{Head, Record, Ticket};
+use super::record::{Head, Lsn, Record};
 use super::sector::{self, Found, SECTOR};
 use super::segment::{self, Segment, SegmentHead, Walk, damaged, failed, offset};
 
@@ -50,7 +50,7 @@ pub struct Torn {
 pub(crate) struct Recovered {
     pub(crate) journal: u64,
     pub(crate) segments: Vec<Segment>,
-    pub(crate) next: Ticket,
+    pub(crate) next: Lsn,
     /// The greatest generation seen: the new life takes the next.
     pub(crate) generation: u32,
     pub(crate) recovery: Recovery,
@@ -76,7 +76,7 @@ pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Recovered, Fata
     let mut recovered = Recovered {
         journal: oldest.map_or(0, |head| head.journal),
         segments: Vec::new(),
-        next: oldest.map_or(Ticket(1), |head| head.first),
+        next: oldest.map_or(Lsn(1), |head| head.first),
         generation: 0,
         recovery: Recovery::default(),
     };

@@ -7,7 +7,7 @@
 use crate::env::disk::File;
 use crate::error::Fatal;
 
-use super::record::{Head, Record, Ticket};
+use super::record::{Head, Lsn, Record};
 use super::sector::{self, Found, SECTOR, Stamp};
 
 const MAGIC: &[u8; 8] = b"quorate\n";
@@ -34,8 +34,8 @@ pub(crate) struct SegmentHead {
     pub(crate) journal: u64,
     /// Its number; consecutive.
     pub(crate) sequence: u64,
-    /// The ticket of the first record in it.
-    pub(crate) first: Ticket,
+    /// The lsn of the first record in it.
+    pub(crate) first: Lsn,
     /// How many sectors of the segment before it are in use.
     pub(crate) previous_end: u32,
     /// How many sectors it has.
@@ -66,7 +66,7 @@ impl SegmentHead {
             previous_end: sector::u32_at(sector, 12),
             journal: sector::u64_at(sector, 16),
             sequence: sector::u64_at(sector, 24),
-            first: Ticket(sector::u64_at(sector, 32)),
+            first: Lsn(sector::u64_at(sector, 32)),
             sectors: sector::u32_at(sector, 40),
         };
         let Found::Intact(stamp) = sector::inspect(sector, sector::seed(head.journal), 0) else {
@@ -88,8 +88,8 @@ impl SegmentHead {
 pub(crate) struct Segment {
     pub(crate) sequence: u64,
     pub(crate) file: File,
-    /// The ticket of the first record in it.
-    pub(crate) first: Ticket,
+    /// The lsn of the first record in it.
+    pub(crate) first: Lsn,
     /// Sectors in use, the head among them.
     pub(crate) end: u32,
     /// Sectors that may be used.
@@ -97,20 +97,20 @@ pub(crate) struct Segment {
     /// Bytes of the file.
     pub(crate) len: u64,
     /// Where some of its batches begin, in order: one in each 64 KiB, about.
-    pub(crate) index: Vec<(Ticket, u32)>,
+    pub(crate) index: Vec<(Lsn, u32)>,
 }
 
 impl Segment {
     /// Remembers the place of a batch, if it is far enough from the last one remembered.
-    pub(crate) fn remember(&mut self, first: Ticket, at: u32) {
+    pub(crate) fn remember(&mut self, first: Lsn, at: u32) {
         if self.index.last().is_none_or(|&(_, last)| at - last >= SPARSE) {
             self.index.push((first, at));
         }
     }
 
-    /// The remembered batch at or before `ticket`.
-    pub(crate) fn nearest(&self, ticket: Ticket) -> u32 {
-        let after = self.index.partition_point(|&(first, _)| first <= ticket);
+    /// The remembered batch at or before `lsn`.
+    pub(crate) fn nearest(&self, lsn: Lsn) -> u32 {
+        let after = self.index.partition_point(|&(first, _)| first <= lsn);
         after.checked_sub(1).map_or(1, |near| self.index[near].1)
     }
 

@@ -12,7 +12,7 @@ use crate::env::disk::File;
 use crate::env::{Disk, Time};
 use crate::error::Fatal;
 
-use super::record::Ticket;
+use super::record::Lsn;
 use super::segment::{self, Segment, SegmentHead, failed, offset};
 
 /// A spare under construction; one that a crash left is removed at start.
@@ -147,20 +147,12 @@ pub(super) fn first(disk: &Disk, journal: u64, bytes: u64) -> io::Result<Segment
         disk.remove(&name)?;
     }
     let sectors = u32::try_from(bytes / offset(1)).map_err(io::Error::other)?;
-    let head = SegmentHead { journal, sequence: 1, first: Ticket(1), previous_end: 0, sectors };
+    let head = SegmentHead { journal, sequence: 1, first: Lsn(1), previous_end: 0, sectors };
     let file = disk.create(MAKING)?;
     fill(&file, 0, bytes)?;
     file.write_at(0, &head.encode(1))?;
     file.sync_now()?;
     disk.rename(MAKING, &segment::name(1))?;
     disk.sync_dir_now()?;
-    Ok(Segment {
-        sequence: 1,
-        file,
-        first: Ticket(1),
-        end: 1,
-        sectors,
-        len: bytes,
-        index: Vec::new(),
-    })
+    Ok(Segment { sequence: 1, file, first: Lsn(1), end: 1, sectors, len: bytes, index: Vec::new() })
 }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::env::{Env, Time};
 use crate::error::{Fatal, Refused};
 use crate::id::{ClusterId, Index, NodeId, Term};
-use crate::log::{Journal, Ticket};
+use crate::log::{Journal, Lsn};
 use crate::raft::door::Door;
 use crate::raft::entries::Entries;
 use crate::raft::event::{Event as Told, Observer};
@@ -118,9 +118,9 @@ pub(crate) struct Core {
     next_read_id: Cell<u64>,
     reads_at: RefCell<BTreeMap<Index, Vec<Read>>>,
     promise: Cell<HardState>,
-    promise_ticket: Cell<Ticket>,
+    promise_lsn: Cell<Lsn>,
     promise_durable: Cell<bool>,
-    outbox: RefCell<VecDeque<(Ticket, NodeId, Bytes)>>,
+    outbox: RefCell<VecDeque<(Lsn, NodeId, Bytes)>>,
     pub(crate) door: Door,
     /// Something grew that the role should know of.
     pub(crate) advanced: Cell<bool>,
@@ -183,7 +183,7 @@ impl Core {
             next_read_id: Cell::new(read_id),
             reads_at: RefCell::default(),
             promise: Cell::new(recovered.promise),
-            promise_ticket: Cell::new(Ticket(0)),
+            promise_lsn: Cell::new(Lsn(0)),
             promise_durable: Cell::new(true),
             outbox: RefCell::default(),
             door: Door::default(),
@@ -259,7 +259,7 @@ impl Core {
             "one vote a term"
         );
         let record = borsh::to_vec(&promise).expect("memory does not refuse a write");
-        self.promise_ticket.set(self.journal.submit(RECORD_PROMISE, &[&record]));
+        self.promise_lsn.set(self.journal.submit(RECORD_PROMISE, &[&record]));
         self.promise_durable.set(false);
         self.promise.set(promise);
         let HardState { term, vote } = promise;
@@ -281,7 +281,7 @@ impl Core {
         if self.promise_durable.get() {
             self.env.net.send(to, frame);
         } else {
-            self.outbox.borrow_mut().push_back((self.promise_ticket.get(), to, frame));
+            self.outbox.borrow_mut().push_back((self.promise_lsn.get(), to, frame));
         }
     }
 
@@ -324,12 +324,12 @@ impl Core {
 
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
-        if !self.promise_durable.get() && self.promise_ticket.get() <= synced {
+        if !self.promise_durable.get() && self.promise_lsn.get() <= synced {
             self.promise_durable.set(true);
             self.advanced.set(true);
         }
         let mut outbox = self.outbox.borrow_mut();
-        while let Some((_, to, frame)) = outbox.pop_front_if(|(ticket, ..)| *ticket <= synced) {
+        while let Some((_, to, frame)) = outbox.pop_front_if(|(lsn, ..)| *lsn <= synced) {
             self.env.net.send(to, frame);
         }
         drop(outbox);

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 
 use crate::error::Fatal;
 use crate::id::{Index, Term};
-use crate::log::{Journal, Ticket};
+use crate::log::{Journal, Lsn};
 use crate::raft::entries::Entries;
 use crate::raft::message::Position;
 
@@ -33,9 +33,9 @@ pub(crate) struct Log {
     /// The entry before `first`, or the one that the snapshot covers: its term is known, too.
     snapshot: Position,
     /// The record in which the entries from this index on begin.
-    spans: VecDeque<(Index, Ticket)>,
+    spans: VecDeque<(Index, Lsn)>,
     /// Appended, not yet known to be durable.
-    pending: VecDeque<(Ticket, Index)>,
+    pending: VecDeque<(Lsn, Index)>,
     durable: Index,
     cache: VecDeque<Entries>,
     cache_bytes: usize,
@@ -116,16 +116,16 @@ impl Log {
     /// when the journal says so.
     pub(crate) fn append(&mut self, journal: &Journal, entries: Entries) {
         let first = entries.first().0.to_le_bytes();
-        let ticket = journal.submit(RECORD_ENTRIES, &[&first, entries.bytes()]);
-        self.place(entries, ticket);
-        self.pending.push_back((ticket, self.last));
+        let lsn = journal.submit(RECORD_ENTRIES, &[&first, entries.bytes()]);
+        self.place(entries, lsn);
+        self.pending.push_back((lsn, self.last));
     }
 
     /// The same for a record that was read back at start.
     ///
     /// # Errors
     /// What is wrong with the record's bytes.
-    pub(crate) fn replay(&mut self, ticket: Ticket, payload: Bytes) -> Result<(), String> {
+    pub(crate) fn replay(&mut self, lsn: Lsn, payload: Bytes) -> Result<(), String> {
         let entries = parse(payload)?;
         if entries.first() > self.last.next() && self.last >= self.first {
             return Err(format!("entries from {} follow entry {}", entries.first(), self.last));
@@ -133,12 +133,12 @@ impl Log {
         if self.last < self.first {
             self.first = entries.first();
         }
-        self.place(entries, ticket);
+        self.place(entries, lsn);
         self.durable = self.last;
         Ok(())
     }
 
-    fn place(&mut self, entries: Entries, ticket: Ticket) {
+    fn place(&mut self, entries: Entries, lsn: Lsn) {
         if entries.first() <= self.last {
             self.truncate(entries.first());
         }
@@ -148,7 +148,7 @@ impl Log {
                 self.terms.push_back(Position { term: entry.term, index: entry.index });
             }
         }
-        self.spans.push_back((entries.first(), ticket));
+        self.spans.push_back((entries.first(), lsn));
         self.last = entries.last();
         self.cache_bytes += entries.bytes().len();
         self.cache.push_back(entries);
@@ -190,9 +190,9 @@ impl Log {
     }
 
     /// Takes in what the journal has synced. Returns whether more is durable than before.
-    pub(crate) fn take_synced(&mut self, synced: Ticket) -> bool {
+    pub(crate) fn take_synced(&mut self, synced: Lsn) -> bool {
         let before = self.durable;
-        while let Some((_, index)) = self.pending.pop_front_if(|(ticket, _)| *ticket <= synced) {
+        while let Some((_, index)) = self.pending.pop_front_if(|(lsn, _)| *lsn <= synced) {
             self.durable = self.durable.max(index);
         }
         self.durable > before
@@ -229,13 +229,13 @@ impl Log {
         bytes_max: usize,
     ) -> Result<Entries, Fatal> {
         let after = self.spans.partition_point(|&(first, _)| first <= from);
-        let (_, ticket) = self.spans[after - 1];
+        let (_, lsn) = self.spans[after - 1];
         let end = self.spans.get(after).map_or(self.last.next(), |&(first, _)| first);
         let damaged = |why| {
-            let file = format!("the journal's record {}", ticket.0);
+            let file = format!("the journal's record {}", lsn.0);
             Fatal::Damaged { file, offset: 0, why }
         };
-        let record = journal.read(ticket)?;
+        let record = journal.read(lsn)?;
         let record = record.ok_or_else(|| damaged("it is gone".into()))?;
         let entries = parse(record.payload).map_err(damaged)?;
         Ok(entries.before(end.min(self.last.next())).slice(from, bytes_max))
@@ -243,7 +243,7 @@ impl Log {
 
     /// The state up to `covers` is in a durable snapshot: forgets entries, but not the `keep` last
     /// ones, which a follower may still need. Returns the first record that is still needed.
-    pub(crate) fn compact(&mut self, covers: Position, keep: u64) -> Option<Ticket> {
+    pub(crate) fn compact(&mut self, covers: Position, keep: u64) -> Option<Lsn> {
         self.snapshot = covers;
         let first = Index(covers.index.0.saturating_sub(keep) + 1);
         while self.spans.len() > 1 && self.spans[1].0 <= first {
@@ -261,7 +261,7 @@ impl Log {
         }
         let after = self.cache.iter().filter(|batch| batch.first() > covers.index);
         self.bytes_since_snapshot = after.map(|batch| batch.bytes().len() as u64).sum();
-        self.spans.front().map(|&(_, ticket)| ticket)
+        self.spans.front().map(|&(_, lsn)| lsn)
     }
 
     /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it. One
@@ -369,7 +369,7 @@ mod tests {
         let (journal, mut log) = (journal(), Log::empty(1 << 20));
         log.append(&journal, entries(1, 1, 5));
         log.append(&journal, entries(3, 2, 4));
-        let first_only = Ticket(journal.submitted().0 - 1);
+        let first_only = Lsn(journal.submitted().0 - 1);
         assert!(log.take_synced(first_only));
         assert_eq!(log.durable(), Index(2), "entries 3 to 5 of the first write are gone");
     }
@@ -440,7 +440,7 @@ mod tests {
             for (number, batch) in [entries(5, 2, 2), entries(7, 2, 2)].into_iter().enumerate() {
                 let mut payload = batch.first().0.to_le_bytes().to_vec();
                 payload.extend_from_slice(batch.bytes());
-                log.replay(Ticket(number as u64), payload.into()).expect("our own bytes");
+                log.replay(Lsn(number as u64), payload.into()).expect("our own bytes");
             }
             log.follow(Position { term: Term(term), index: Index(index) });
             (log.first().0, log.last().index.0)

@@ -84,11 +84,11 @@ fn damaged(file: &str, why: &str) -> Fatal {
 
 impl Replay<'_> {
     fn take(&mut self, record: Record) -> Result<(), Fatal> {
-        let name = || format!("the journal's record {}", record.ticket.0);
+        let name = || format!("the journal's record {}", record.lsn.0);
         let read = |error: std::io::Error| damaged(&name(), &error.to_string());
         match record.kind {
             RECORD_ENTRIES => {
-                let replayed = self.log.replay(record.ticket, record.payload.clone());
+                let replayed = self.log.replay(record.lsn, record.payload.clone());
                 replayed.map_err(|why| damaged(&name(), &why))?;
                 self.log.trim_cache(self.log.last().index);
             }

@@ -13,7 +13,7 @@ use futures_lite::future::yield_now;
 
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId};
-use crate::log::{Journal, Snapshot, SnapshotError, SnapshotWriter, Ticket};
+use crate::log::{Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT};
 use crate::raft::event::Event as Told;
 use crate::raft::message::{INSTALLED, Position};
@@ -74,7 +74,7 @@ pub(crate) struct Snapshots {
     wanted: Cell<bool>,
     building: Cell<bool>,
     /// A checkpoint, and what may be released when it is durable.
-    release: Cell<Option<(Ticket, Ticket)>>,
+    release: Cell<Option<(Lsn, Lsn)>>,
 }
 
 impl Snapshots {
@@ -208,13 +208,13 @@ impl Core {
     fn compact(&self, covers: Position) {
         let keep = self.config.limits.snapshot_keep_entries;
         let needed = self.log.borrow_mut().compact(covers, keep);
-        let ticket = self.checkpoint(covers);
-        let below = needed.map_or(ticket, |needed| needed.min(ticket));
-        self.snapshots.release.set(Some((ticket, below)));
+        let lsn = self.checkpoint(covers);
+        let below = needed.map_or(lsn, |needed| needed.min(lsn));
+        self.snapshots.release.set(Some((lsn, below)));
     }
 
     /// Writes down what the node is and has promised.
-    pub(crate) fn checkpoint(&self, snapshot: Position) -> Ticket {
+    pub(crate) fn checkpoint(&self, snapshot: Position) -> Lsn {
         let checkpoint = Checkpoint {
             cluster: self.config.cluster,
             node: self.me(),

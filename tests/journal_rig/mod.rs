@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures_lite::future::block_on;
 use quorate::env::clock::VirtualClock;
 use quorate::env::{Clock, Rng};
-use quorate::log::{Journal, Options, Record, SnapshotError, Ticket};
+use quorate::log::{Journal, Lsn, Options, Record, SnapshotError};
 use quorate::sim::disk::SimDisk;
 use quorate::{Fatal, env::spawn::Task};
 use smol::LocalExecutor;
@@ -29,14 +29,14 @@ pub struct Life {
     executor: Rc<LocalExecutor<'static>>,
 }
 
-/// The contents of the record with this ticket: up to 600 bytes.
-pub fn payload(ticket: u64) -> Vec<u8> {
-    let len = (ticket * 277 % 601) as usize;
-    (0..len).map(|at| (ticket as usize * 31 + at * 7) as u8).collect()
+/// The contents of the record with this lsn: up to 600 bytes.
+pub fn payload(lsn: u64) -> Vec<u8> {
+    let len = (lsn * 277 % 601) as usize;
+    (0..len).map(|at| (lsn as usize * 31 + at * 7) as u8).collect()
 }
 
-pub fn kind(ticket: u64) -> u8 {
-    (ticket % 251) as u8
+pub fn kind(lsn: u64) -> u8 {
+    (lsn % 251) as u8
 }
 
 impl Rig {
@@ -96,10 +96,10 @@ impl Life {
         while self.executor.try_tick() {}
     }
 
-    /// Runs until `ticket` is durable, letting time pass; false if that never happens.
-    pub fn sync(&self, ticket: u64) -> bool {
+    /// Runs until `lsn` is durable, letting time pass; false if that never happens.
+    pub fn sync(&self, lsn: u64) -> bool {
         self.settle();
-        while self.journal.synced().0 < ticket {
+        while self.journal.synced().0 < lsn {
             let Some(next) = self.time.next_deadline() else {
                 return false;
             };
@@ -115,9 +115,9 @@ impl Life {
         for _ in 0..count {
             let payload = payload(last + 1);
             let (front, back) = payload.split_at(payload.len() / 3);
-            let Ticket(ticket) = self.journal.submit(kind(last + 1), &[front, back]);
-            assert_eq!(ticket, last + 1);
-            last = ticket;
+            let Lsn(lsn) = self.journal.submit(kind(last + 1), &[front, back]);
+            assert_eq!(lsn, last + 1);
+            last = lsn;
         }
         last
     }
@@ -179,11 +179,11 @@ impl Life {
         let last = first + self.records.len() as u64 - 1;
         assert!(acked <= last, "{acked} acknowledged, {last} recovered");
         assert!(last <= submitted, "{submitted} submitted, {last} recovered");
-        assert_eq!(self.journal.synced(), Ticket(last));
-        for (ticket, record) in (first..).zip(&self.records) {
-            assert_eq!(record.ticket, Ticket(ticket));
-            assert_eq!(record.kind, kind(ticket));
-            assert!(record.payload == payload(ticket), "record {ticket} is what was submitted");
+        assert_eq!(self.journal.synced(), Lsn(last));
+        for (lsn, record) in (first..).zip(&self.records) {
+            assert_eq!(record.lsn, Lsn(lsn));
+            assert_eq!(record.kind, kind(lsn));
+            assert!(record.payload == payload(lsn), "record {lsn} is what was submitted");
         }
     }
 }
