@@ -14,7 +14,7 @@
 //! | [`machine`] | the trait you implement: your replicated state machine |
 //! | [`scope`] | the one idea, in code; no protocol word in it |
 //! | [`mod@env`] | the outside world behind concrete handles, real or simulated inside |
-//! | [`log`] | the durable journal: one owner of the disk |
+//! | [`journal`] | the durable journal: one owner of the disk |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
 //! | [`helix`] | the engine for Byzantine faults: heights and views as futures |
 //! | [`node`] | one handle on a node of either engine |
@@ -32,7 +32,7 @@ pub mod error;
 pub mod helix;
 pub mod id;
 pub mod kv;
-pub mod log;
+pub mod journal;
 pub mod machine;
 pub mod manual;
 pub mod node;

@@ -11,7 +11,7 @@ use journal_rig::{Rig, kind, payload};
 use quorate::Fatal;
 use quorate::env::disk::SyncMode;
 use quorate::env::{Clock, Disk, Rng, Time};
-use quorate::log::{Journal, Lsn, Options, Torn};
+use quorate::journal::{Journal, Lsn, Options, Torn};
 use quorate::scope::notify::Notify;
 
 const SECTOR: u64 = 512;

@@ -6,7 +6,7 @@ mod journal_rig;
 use journal_rig::{Life, Rig};
 use quorate::Fatal;
 use quorate::env::Rng;
-use quorate::log::{Lsn, Options, SnapshotError};
+use quorate::journal::{Lsn, Options, SnapshotError};
 
 /// What must hold after a crash.
 #[derive(Debug, Clone, Copy, Default)]

@@ -66,9 +66,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["id"]),
     ("scope", &[]),
     ("env", &["scope", "id", "error"]),
-    ("log", &["env", "scope", "error"]),
-    ("raft", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
-    ("helix", &["log", "env", "scope", "quorum", "id", "error", "machine", "config"]),
+    ("journal", &["env", "scope", "error"]),
+    ("raft", &["journal", "env", "scope", "quorum", "id", "error", "machine", "config"]),
+    ("helix", &["journal", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("node", &["raft", "helix", "machine", "error", "id"]),
     ("tcp", &["env", "scope", "id", "error"]),
     ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
@@ -76,7 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "kv", "node", "raft", "helix", "machine", "log", "env", "scope", "quorum", "error",
+            "kv", "node", "raft", "helix", "machine", "journal", "env", "scope", "quorum", "error",
             "id", "config",
         ],
     ),

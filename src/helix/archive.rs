@@ -12,7 +12,7 @@ use crate::helix::block::{Block, Hash};
 use crate::helix::certificate::BlockProof;
 use crate::helix::record::{RECORD, Record};
 use crate::id::Height;
-use crate::log::{Journal, Lsn};
+use crate::journal::{Journal, Lsn};
 
 /// Heights between two places that are remembered.
 const STRIDE: u64 = 32;

@@ -31,7 +31,7 @@ use crate::helix::rules;
 use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
 use crate::helix::sync::Sync;
 use crate::id::{Height, NodeId, View};
-use crate::log::{Journal, Lsn};
+use crate::journal::{Journal, Lsn};
 use crate::scope::notify::Notify;
 
 /// Why a scope is left without a successor.

@@ -12,7 +12,7 @@ use crate::helix::config::Config;
 use crate::helix::evidence::Evidence;
 use crate::helix::record::{Accepted, Locked, Promise, Record};
 use crate::id::Height;
-use crate::log::{self, Journal, Lsn, Options};
+use crate::journal::{self, Journal, Lsn, Options};
 
 /// The end of the chain, and what follows from it for the next height.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl<'a> Replay<'a> {
         Self { config, found, voted: BTreeMap::new() }
     }
 
-    fn take(&mut self, record: log::Record) -> Result<(), Fatal> {
+    fn take(&mut self, record: journal::Record) -> Result<(), Fatal> {
         let lsn = record.lsn;
         let decoded = decode(lsn, record.kind, &record.payload)?;
         let found = &mut self.found;

@@ -40,7 +40,7 @@ use crate::helix::sync::Learned;
 use crate::helix::tally::{Inserted, Shares, Votes};
 use crate::helix::view;
 use crate::id::{Height, NodeId, View};
-use crate::log;
+use crate::journal;
 use crate::scope::first::{First, first};
 
 /// Pause between two requests for a committee.
@@ -80,7 +80,7 @@ pub(crate) struct Term<'a> {
     shares: RefCell<Shares>,
     pub(crate) changes: RefCell<Changes>,
     /// Words of the present view, and the promise on which each rests: to be said again.
-    said: RefCell<Vec<(log::Lsn, Vec<NodeId>, Bytes)>>,
+    said: RefCell<Vec<(journal::Lsn, Vec<NodeId>, Bytes)>>,
 }
 
 /// Decides the height after the tip.

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::env::{Env, Time};
 use crate::error::{Fatal, Refused};
 use crate::id::{ClusterId, Index, NodeId, Term};
-use crate::log::{Journal, Lsn};
+use crate::journal::{Journal, Lsn};
 use crate::raft::door::Door;
 use crate::raft::entries::Entries;
 use crate::raft::event::{Event as Told, Observer};

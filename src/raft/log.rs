@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 
 use crate::error::Fatal;
 use crate::id::{Index, Term};
-use crate::log::{Journal, Lsn};
+use crate::journal::{Journal, Lsn};
 use crate::raft::entries::Entries;
 use crate::raft::message::Position;
 
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::env::{Clock, Disk, Rng};
     use crate::id::NodeId;
-    use crate::log::Options;
+    use crate::journal::Options;
     use crate::raft::entries::{Builder, Kind, Origin};
     use futures_lite::future::{block_on, poll_once, yield_now};
     use std::pin::Pin;

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::error::Fatal;
 use crate::id::Index;
-use crate::log::{Journal, Options, Record};
+use crate::journal::{Journal, Options, Record};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_PROMISE, Recovered};
 use crate::raft::event::Event as Told;
 use crate::raft::host::Host;

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use crate::env::Time;
 use crate::error::Fatal;
 use crate::id::{Index, NodeId};
-use crate::log::Snapshot;
+use crate::journal::Snapshot;
 use crate::raft::entries::Entries;
 use crate::raft::forwarded::Forwarded;
 use crate::raft::leader::Lead;

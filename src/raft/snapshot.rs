@@ -13,7 +13,7 @@ use futures_lite::future::yield_now;
 
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId};
-use crate::log::{Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
+use crate::journal::{Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
 use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT};
 use crate::raft::event::Event as Told;
 use crate::raft::message::{INSTALLED, Position};

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures_lite::future::block_on;
 use quorate::env::clock::VirtualClock;
 use quorate::env::{Clock, Rng};
-use quorate::log::{Journal, Lsn, Options, Record, SnapshotError};
+use quorate::journal::{Journal, Lsn, Options, Record, SnapshotError};
 use quorate::sim::disk::SimDisk;
 use quorate::{Fatal, env::spawn::Task};
 use smol::LocalExecutor;
