@@ -123,7 +123,7 @@ fn one_crash_after_another_breaks_no_promise() {
         let rng = Rng::seeded(seed);
         let segment_bytes = [4 << 10, 8 << 10, 20 << 10][rng.below(3)];
         let options = Options {
-            spares_max: rng.below(3),
+            preallocated_max: rng.below(3),
             ..Options::default().with_segment_bytes(segment_bytes)
         };
         let rig = Rig::with(options, seed);

@@ -14,11 +14,11 @@ use crate::error::Fatal;
 use crate::scope::first::{First, first};
 
 use super::journal::Inner;
+use super::preallocate::{self, MAKING, Preallocated};
 use super::record::{Batch, HEAD, Lsn};
 use super::segment::{self, Segment, SegmentHead, failed, offset};
-use super::spare::{self, MAKING, Spare};
 
-/// The least that is zeroed at a time while a spare is made.
+/// The least that is zeroed at a time while a preallocated file is made.
 const SLICE_BYTES_MIN: u64 = 64 << 10;
 /// The most that is zeroed at a time: bounds how long a batch waits for it.
 const SLICE_BYTES_MAX: u64 = 512 << 10;
@@ -75,7 +75,7 @@ impl Inner {
             self.work.notified().await;
             return Ok(());
         }
-        let retry_at = self.store.borrow().spares.retry_at;
+        let retry_at = self.store.borrow().preallocated.retry_at;
         let due = self.clock.sleep_until(retry_at);
         if self.clock.now() < retry_at && first(self.work.notified(), due).await == First::A(()) {
             return Ok(());
@@ -137,11 +137,11 @@ impl Inner {
 
     /// Begins the next segment; false if there is no room for one.
     async fn roll(&self) -> Result<bool, Fatal> {
-        let ready = self.store.borrow_mut().spares.take();
+        let ready = self.store.borrow_mut().preallocated.take();
         let spare = match ready {
             Some(spare) => spare,
             None if !self.make_spare().await? => return Ok(false),
-            None => match self.store.borrow_mut().spares.take() {
+            None => match self.store.borrow_mut().preallocated.take() {
                 Some(spare) => spare,
                 None => return Ok(false),
             },
@@ -190,8 +190,8 @@ impl Inner {
                 let Some(segment) = store.segments.pop_front() else {
                     return Ok(());
                 };
-                let wanted = store.spares.wants(segment.len);
-                (segment, wanted.then(|| store.spares.name()))
+                let wanted = store.preallocated.wants(segment.len);
+                (segment, wanted.then(|| store.preallocated.name()))
             };
             let name = segment::name(segment.sequence);
             let give_up = async {
@@ -205,24 +205,24 @@ impl Inner {
             give_up.await.map_err(|e| failed("giving up", &name, &e))?;
             if let Some(name) = spare {
                 let Segment { file, len, .. } = segment;
-                self.store.borrow_mut().spares.put(Spare { name, file, len });
+                self.store.borrow_mut().preallocated.put(Preallocated { name, file, len });
                 self.set_full(false);
             }
             yield_now().await;
         }
     }
 
-    /// After a batch of `written` bytes: one slice of the next spare, if none is ready, as large
+    /// After a batch of `written` bytes: one slice of the next preallocated file, if none is ready, as large
     /// as it must be to be done before the present segment ends.
     async fn prepare(&self, written: u64) -> Result<(), Fatal> {
         let slice = {
             let store = self.store.borrow();
-            let late = self.full.get() && self.clock.now() < store.spares.retry_at;
-            if late || !store.spares.is_empty() {
+            let late = self.full.get() && self.clock.now() < store.preallocated.retry_at;
+            if late || !store.preallocated.is_empty() {
                 return Ok(());
             }
             let room = store.segments.back().map_or(0, |tail| offset(tail.sectors - tail.end));
-            let made = store.spares.making.as_ref().map_or(0, |&(_, made)| made);
+            let made = store.preallocated.making.as_ref().map_or(0, |&(_, made)| made);
             let left = self.options.segment_bytes - made;
             let share = u128::from(written) * 2 * u128::from(left) / u128::from(room.max(1));
             u64::try_from(share).unwrap_or(u64::MAX)
@@ -230,27 +230,27 @@ impl Inner {
         self.spare_slice(slice.clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX)).await
     }
 
-    /// Makes a spare at once; false if there is no room.
+    /// Makes a preallocated file at once; false if there is no room.
     async fn make_spare(&self) -> Result<bool, Fatal> {
-        while self.store.borrow().spares.is_empty() {
+        while self.store.borrow().preallocated.is_empty() {
             self.spare_slice(SLICE_BYTES_MAX).await?;
-            if self.full.get() && self.store.borrow().spares.making.is_none() {
-                return Ok(!self.store.borrow().spares.is_empty());
+            if self.full.get() && self.store.borrow().preallocated.making.is_none() {
+                return Ok(!self.store.borrow().preallocated.is_empty());
             }
             yield_now().await;
         }
         Ok(true)
     }
 
-    /// Zeroes up to `bytes` more of the spare being made.
+    /// Zeroes up to `bytes` more of the file being made.
     async fn spare_slice(&self, bytes: u64) -> Result<(), Fatal> {
-        let making = self.store.borrow_mut().spares.making.take();
+        let making = self.store.borrow_mut().preallocated.making.take();
         match self.zero(making, bytes).await {
             Ok(()) => Ok(()),
             Err(error) if disk::is_full(&error) => {
                 // What was made of it is given back: others need the room more.
                 let _ = self.disk.remove(MAKING);
-                self.store.borrow_mut().spares.no_room(self.clock.now());
+                self.store.borrow_mut().preallocated.no_room(self.clock.now());
                 self.set_full(true);
                 Ok(())
             }
@@ -268,18 +268,18 @@ impl Inner {
             None => (self.disk.create(MAKING)?, 0),
         };
         let slice = bytes.min(whole - made);
-        spare::fill(&file, made, slice)?;
+        preallocate::fill(&file, made, slice)?;
         file.sync().await?;
         self.meter.borrow_mut().wrote(usize::try_from(slice).unwrap_or(0));
         if made + slice < whole {
-            self.store.borrow_mut().spares.making = Some((file, made + slice));
+            self.store.borrow_mut().preallocated.making = Some((file, made + slice));
             return Ok(());
         }
-        let name = self.store.borrow_mut().spares.name();
+        let name = self.store.borrow_mut().preallocated.name();
         self.disk.rename(MAKING, &name)?;
         self.disk.sync_dir().await?;
         let len = whole;
-        self.store.borrow_mut().spares.put(Spare { name, file, len });
+        self.store.borrow_mut().preallocated.put(Preallocated { name, file, len });
         self.set_full(false);
         Ok(())
     }

@@ -10,12 +10,12 @@ use crate::env::{Clock, Disk, Rng, Time};
 use crate::error::Fatal;
 use crate::scope::notify::Notify;
 
+use super::preallocate::{self, PreallocatedFiles};
 use super::record::{Batch, HEAD, Lsn, RECORD_HEAD, Record};
 use super::recover::{self, Recovered, Recovery};
 use super::sector::{self, SECTOR};
 use super::segment::{Segment, failed};
 use super::snapshot::{Snapshot, SnapshotError, SnapshotWriter, Snapshots};
-use super::spare::{self, Spares};
 
 /// The smallest segment, for tests; below 64 KiB a busy node would roll all the time.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
@@ -42,18 +42,18 @@ pub struct Options {
     /// itself cannot fail: admission is the edge's.
     pub pending_bytes_max: usize,
     /// Segment files kept for use again, so that steady work writes no zeros. More are removed.
-    pub spares_max: usize,
+    pub preallocated_max: usize,
 }
 
 impl Default for Options {
-    /// Segments of 4 MiB, records up to 2 MiB, batches up to 1 MiB, 32 MiB pending, 8 spares.
+    /// Segments of 4 MiB, records up to 2 MiB, batches up to 1 MiB, 32 MiB pending, 8 preallocated files.
     fn default() -> Self {
         Self {
             segment_bytes: 4 << 20,
             record_bytes_max: 2 << 20,
             batch_bytes_max: 1 << 20,
             pending_bytes_max: 32 << 20,
-            spares_max: 8,
+            preallocated_max: 8,
         }
     }
 }
@@ -129,7 +129,7 @@ pub(super) struct Store {
     pub(super) segments: VecDeque<Segment>,
     /// What is written now carries this.
     pub(super) generation: u32,
-    pub(super) spares: Spares,
+    pub(super) preallocated: PreallocatedFiles,
 }
 
 /// What the journal has done since it was opened.
@@ -184,11 +184,12 @@ impl Journal {
         if recovered.segments.is_empty() {
             recovered.begin(disk, rng.u64(), options)?;
         }
-        let spares = Spares::find(disk, options.segment_bytes, options.spares_max)?;
+        let preallocated =
+            PreallocatedFiles::find(disk, options.segment_bytes, options.preallocated_max)?;
         let store = Store {
             segments: recovered.segments.into(),
             generation: recovered.generation + 1,
-            spares,
+            preallocated,
         };
         Ok(Self(Rc::new(Inner {
             disk: disk.clone(),
@@ -366,12 +367,12 @@ impl Journal {
         &self.0.recovery
     }
 
-    /// Bytes of all segment files and spares.
+    /// Bytes of all segment files and preallocated files.
     #[must_use]
     pub fn bytes_on_disk(&self) -> u64 {
         let store = self.0.store.borrow();
         let segments: u64 = store.segments.iter().map(|segment| segment.len).sum();
-        segments + store.spares.bytes()
+        segments + store.preallocated.bytes()
     }
 
     /// The median of the last 64 writes with their sync; zero before the first.
@@ -406,7 +407,7 @@ impl Recovered {
     /// Makes the first segment of a new journal.
     fn begin(&mut self, disk: &Disk, journal: u64, options: Options) -> Result<(), Fatal> {
         let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES);
-        let segment = spare::first(disk, journal, bytes)
+        let segment = preallocate::first(disk, journal, bytes)
             .map_err(|e| failed("making the first segment in", &disk.place(), &e))?;
         self.journal = journal;
         self.generation = 1;

@@ -16,17 +16,17 @@
 //!
 //! In reading order: `sector` (what a disk writes whole), `record` (batches of records), `segment`
 //! (one file), `recover` (reading it all again), `journal` (the handle), `driver` (the one writer),
-//! `spare` (files made ahead), `snapshot` (the state that replaces the log below it). The format
+//! `preallocate` (files made ahead), `snapshot` (the state that replaces the log below it). The format
 //! in one page: the manual, `journal`.
 
 mod driver;
 mod journal;
+mod preallocate;
 mod record;
 mod recover;
 mod sector;
 mod segment;
 mod snapshot;
-mod spare;
 
 pub use journal::{Journal, Options};
 pub use record::{Lsn, Record};

@@ -1,7 +1,7 @@
 //! Segment files made ahead, zeroed and synced, or left over from released segments.
 //!
 //! A sync of a file that has its blocks already is cheaper, and running out of room is noticed
-//! here, while the present segment still has some. A spare made from nothing is written in slices
+//! here, while the present segment still has some. A preallocated file made from nothing is written in slices
 //! between batches, so that no batch waits for 4 MiB of zeros.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use crate::error::Fatal;
 use super::record::Lsn;
 use super::segment::{self, Segment, SegmentHead, failed, offset};
 
-/// A spare under construction; one that a crash left is removed at start.
+/// A preallocated file under construction; one that a crash left is removed at start.
 pub(super) const MAKING: &str = "spare.tmp";
 /// The first wait before room is looked for again; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -24,34 +24,38 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// A file ready to become a segment.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(super) struct Preallocated {
     pub(super) name: String,
     pub(super) file: File,
     pub(super) len: u64,
 }
 
-/// The spares and the one being made.
+/// The preallocated files and the one being made.
 #[derive(Debug)]
-pub(super) struct Spares {
-    ready: VecDeque<Spare>,
+pub(super) struct PreallocatedFiles {
+    ready: VecDeque<Preallocated>,
     /// The file being zeroed and how far it is.
     pub(super) making: Option<(File, u64)>,
     segment_bytes: u64,
-    spares_max: usize,
+    preallocated_max: usize,
     number: u64,
     /// When room is looked for again, after there was none.
     pub(super) retry_at: Time,
     retry_after: Duration,
 }
 
-impl Spares {
-    /// Takes over the spares that are there and removes what is of no use.
-    pub(super) fn find(disk: &Disk, segment_bytes: u64, spares_max: usize) -> Result<Self, Fatal> {
-        let mut spares = Self {
+impl PreallocatedFiles {
+    /// Takes over the preallocated files that are there and removes what is of no use.
+    pub(super) fn find(
+        disk: &Disk,
+        segment_bytes: u64,
+        preallocated_max: usize,
+    ) -> Result<Self, Fatal> {
+        let mut preallocated = Self {
             ready: VecDeque::new(),
             making: None,
             segment_bytes,
-            spares_max,
+            preallocated_max,
             number: 0,
             retry_at: Time::ZERO,
             retry_after: RETRY_MIN,
@@ -60,38 +64,38 @@ impl Spares {
             let mut adopt = || {
                 let file = disk.open_file(&name)?;
                 let len = file.size()?;
-                if number.is_none() || !spares.wants(len) {
+                if number.is_none() || !preallocated.wants(len) {
                     return disk.remove(&name);
                 }
                 let name = name.clone();
-                spares.ready.push_back(Spare { name, file, len });
+                preallocated.ready.push_back(Preallocated { name, file, len });
                 Ok(())
             };
             adopt().map_err(|e| failed("opening", &name, &e))?;
-            spares.number = spares.number.max(number.unwrap_or(0));
+            preallocated.number = preallocated.number.max(number.unwrap_or(0));
         }
-        Ok(spares)
+        Ok(preallocated)
     }
 
     /// Whether a released file of this length is worth keeping.
     pub(super) fn wants(&self, len: u64) -> bool {
-        len == self.segment_bytes && self.ready.len() < self.spares_max
+        len == self.segment_bytes && self.ready.len() < self.preallocated_max
     }
 
-    /// A name that no spare has.
+    /// A name that no preallocated file has.
     pub(super) fn name(&mut self) -> String {
         self.number += 1;
         format!("spare-{:016x}.log", self.number)
     }
 
     /// Keeps a file that is ready.
-    pub(super) fn put(&mut self, spare: Spare) {
+    pub(super) fn put(&mut self, spare: Preallocated) {
         self.retry_after = RETRY_MIN;
         self.ready.push_back(spare);
     }
 
     /// Takes a file that is ready.
-    pub(super) fn take(&mut self) -> Option<Spare> {
+    pub(super) fn take(&mut self) -> Option<Preallocated> {
         self.ready.pop_front()
     }
 
@@ -113,7 +117,7 @@ impl Spares {
     }
 }
 
-/// Spares by name with their number, and an unfinished one without.
+/// PreallocatedFiles by name with their number, and an unfinished one without.
 fn names(disk: &Disk) -> io::Result<Vec<(String, Option<u64>)>> {
     let names = disk.list()?.into_iter();
     let spare = |name: String| {
@@ -140,7 +144,7 @@ pub(super) fn fill(file: &File, from: u64, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the first segment of a new journal, on the calling thread. Spares of a journal that was
+/// Makes the first segment of a new journal, on the calling thread. PreallocatedFiles of a journal that was
 /// here before are removed: their sectors would not be understood.
 pub(super) fn first(disk: &Disk, journal: u64, bytes: u64) -> io::Result<Segment> {
     for (name, _) in names(disk)? {
