@@ -1,4 +1,4 @@
-//! A crowd at the door of the gateway: many more connections than it takes. Those within the limit
+//! A crowd at the gateway: many more connections than it takes. Those within the limit
 //! are served, the surplus is told why and closed, and costs nothing that stays.
 //!
 //! A file and so a process of its own, because it looks at the memory and the files of the process.

@@ -20,9 +20,9 @@ use crate::error::Fatal;
 use crate::helix::archive::Archive;
 use crate::helix::block::{Block, Hash};
 use crate::helix::config::Config;
-use crate::helix::door::Door;
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::{Evidence, Locker};
+use crate::helix::mailbox::Mailbox;
 use crate::helix::message::{Envelope, Kind, Message};
 use crate::helix::notary::Notary;
 use crate::helix::record::{Accepted, Locked, Promise, RECORD, Record};
@@ -83,7 +83,7 @@ pub(crate) struct Core {
     /// Rung by whatever may be of interest to the scopes: frames, syncs, words of the application.
     pub(crate) wake: Notify,
     pub(crate) shutdown: Cell<bool>,
-    pub(crate) door: Door,
+    pub(crate) mailbox: Mailbox,
     pub(crate) sync: Sync,
     pub(crate) present: Present,
     tip: RefCell<Tip>,
@@ -120,7 +120,7 @@ impl Core {
             chain: spi.chain,
             trigger: spi.trigger,
             shutdown: Cell::new(false),
-            door: Door::default(),
+            mailbox: Mailbox::default(),
             sync: Sync::default(),
             present: Present::default(),
             tip: RefCell::new(recovered.tip),

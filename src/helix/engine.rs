@@ -20,9 +20,9 @@ use crate::helix::certificate::BlockProof;
 use crate::helix::committee::Committee;
 use crate::helix::config::Config;
 use crate::helix::core::{Core, Stop};
-use crate::helix::door::Post;
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::Evidence;
+use crate::helix::mailbox::Post;
 use crate::helix::message::Message;
 use crate::helix::notary::Strictness;
 use crate::helix::recover::{Tip, recover};
@@ -175,7 +175,7 @@ impl Engine {
             kept: core.kept(),
             journal_bytes: core.journal.bytes_on_disk(),
             sync_us: u64::try_from(core.journal.sync_median().as_micros()).unwrap_or(u64::MAX),
-            malformed: core.door.malformed.get(),
+            malformed: core.mailbox.malformed.get(),
             dropped: core.env.net.dropped(),
             disk_full: core.journal.is_full(),
             peers: peers.into_iter().map(|(node, tip, at)| (node, tip, millis(at))).collect(),
@@ -355,7 +355,7 @@ async fn insist(core: &Core, block: &Block, proof: &BlockProof) {
 }
 
 impl Core {
-    /// Answers the door while there is no term: until the node must stop.
+    /// Empties the mailbox while there is no term: until the node must stop.
     pub(crate) async fn attend(&self) -> Stop {
         let mut budget = Budget::new(LETTERS_PER_TURN);
         loop {

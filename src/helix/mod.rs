@@ -24,7 +24,7 @@
 //! - [`rules`]: the decisions that safety rests on, as pure functions;
 //! - [`committee`], [`tally`], [`certificate`], [`checks`], [`notary`], [`evidence`]: who decides,
 //!   counting, proofs, checking them, signing, and what is kept against liars;
-//! - `core`: the node scope; `record`, `recover`, `archive`: its journal; `door`: what becomes of a
+//! - `core`: the node scope; `record`, `recover`, `archive`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
 //! - [`spi`]: what you bring for blocks of your own; [`keys`], [`trigger`]: what comes with it;
 //! - [`engine`]: the handle and the life of a node with blocks of your own.
@@ -85,12 +85,12 @@ pub mod checks;
 pub mod committee;
 pub mod config;
 mod core;
-mod door;
 mod election;
 pub mod engine;
 pub mod event;
 pub mod evidence;
 pub mod keys;
+mod mailbox;
 pub mod message;
 pub mod node;
 pub mod notary;

@@ -1,7 +1,7 @@
 //! Signing and checking: every statement that this node makes or believes passes here.
 //!
 //! It knows the instance and the keys, and counts: what a decision costs is mostly signatures.
-//! Single statements are checked here; what is made of many ([`checks`](super::checks)) next door.
+//! Single statements are checked here; what is made of many ([`checks`](super::checks)) in a module of their own.
 
 use std::cell::Cell;
 use std::fmt;

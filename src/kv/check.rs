@@ -1,6 +1,6 @@
 //! Refuses what makes no sense whatever the state: the checks that etcd makes before it proposes.
 //!
-//! They run twice: at the door, so that nonsense costs no entry, and when the entry is applied,
+//! They run twice: on arrival, so that nonsense costs no entry, and when the entry is applied,
 //! because a log holds what it holds.
 
 use std::collections::BTreeSet;

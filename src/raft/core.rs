@@ -1,6 +1,6 @@
 //! The node scope: what outlives every role.
 //!
-//! It owns the promise (term and vote), the log, the state machine, the outbox and the door. A
+//! It owns the promise (term and vote), the log, the state machine, the outbox and the mailbox. A
 //! role borrows it for as long as it lasts, and asks it one thing: [`Core::next`], what happens
 //! next? Everything that must be the same in every role is done before the answer: what is durable
 //! is taken in, what is decided is applied, the past is dropped, the future is held.
@@ -22,11 +22,11 @@ use crate::env::{Env, Time};
 use crate::error::{Fatal, Refused};
 use crate::id::{ClusterId, Index, NodeId, Term};
 use crate::journal::{Journal, Lsn};
-use crate::raft::door::Door;
 use crate::raft::entries::Entries;
 use crate::raft::event::{Event as Told, Observer};
 use crate::raft::host::Host;
 use crate::raft::log::Log;
+use crate::raft::mailbox::Mailbox;
 use crate::raft::message::{Envelope, Letter, Message, Position};
 use crate::raft::node::Role;
 use crate::raft::rules::{self, HardState};
@@ -121,7 +121,7 @@ pub(crate) struct Core {
     promise_lsn: Cell<Lsn>,
     promise_durable: Cell<bool>,
     outbox: RefCell<VecDeque<(Lsn, NodeId, Bytes)>>,
-    pub(crate) door: Door,
+    pub(crate) mailbox: Mailbox,
     /// Something grew that the role should know of.
     pub(crate) advanced: Cell<bool>,
     sweep_due: Cell<Time>,
@@ -186,7 +186,7 @@ impl Core {
             promise_lsn: Cell::new(Lsn(0)),
             promise_durable: Cell::new(true),
             outbox: RefCell::default(),
-            door: Door::default(),
+            mailbox: Mailbox::default(),
             advanced: Cell::new(false),
             sweep_due: Cell::new(now),
             #[cfg(feature = "sim")]

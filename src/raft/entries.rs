@@ -201,9 +201,9 @@ impl Builder {
     /// Adds one.
     ///
     /// # Panics
-    /// If the payload exceeds 4 GiB: commands are limited at the door.
+    /// If the payload exceeds 4 GiB: commands are limited on arrival.
     pub fn push(&mut self, kind: Kind, origin: Origin, payload: &[u8]) {
-        let len = u32::try_from(payload.len()).expect("commands are limited at the door");
+        let len = u32::try_from(payload.len()).expect("commands are limited on arrival");
         self.bytes.put_u64_le(self.term.0);
         self.bytes.put_u8(kind as u8);
         self.bytes.put_u64_le(origin.node.0);

@@ -1,7 +1,7 @@
 //! Which of a peer's requests a leader has seen: a frame may come twice, a command is taken once.
 //!
 //! Requests are numbered without gaps, so what was seen is a few ranges, usually one. It belongs to
-//! the leader's scope: a frame of an earlier term does not pass the door.
+//! the leader's scope: a frame of an earlier term does not pass the mailbox.
 
 use std::collections::BTreeMap;
 

@@ -250,7 +250,7 @@ impl Head {
             }
             Message::TimeoutNow => Self::TimeoutNow,
             Message::Forward { commands } => {
-                let len = |bytes: &Bytes| u32::try_from(bytes.len()).expect("limited at the door");
+                let len = |bytes: &Bytes| u32::try_from(bytes.len()).expect("limited on arrival");
                 let lens = commands.iter().map(|(request, bytes)| (*request, len(bytes)));
                 Self::Forward { lens: lens.collect() }
             }
@@ -351,7 +351,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The sender and its message, as the engine hands it from the door to a role.
+/// The sender and its message, as the engine hands it from the mailbox to a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     /// Who sent it.

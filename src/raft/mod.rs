@@ -42,13 +42,13 @@
 //!   are durable. Only durable entries are acknowledged, by the leader to itself, too.
 //! - A promise changes in memory in the same poll in which its record goes to the journal, and is
 //!   never taken back. If the record cannot be written, the node stops.
-//! - A role sees letters of its own term only ([the door](self#reading-order) sees to that).
+//! - A role sees letters of its own term only ([the mailbox](self#reading-order) sees to that).
 //! - Nothing that is decided is ever overwritten, on any path.
 //!
 //! # Reading order
 //!
 //! [`rules`] (the paper's figure 2, as pure functions) · [`node`] (figure 4) · `follower` ·
-//! `candidate` · `leader` · `replication` · `reads` · `core` (the node's own scope) · `door` (what
+//! `candidate` · `leader` · `replication` · `reads` · `core` (the node's own scope) · `mailbox` (what
 //! happens next) · `host` (state machine and waiting clients) · `log` and [`entries`] · `snapshot`
 //! · `recover` · [`message`] · [`event`].
 //!
@@ -68,7 +68,6 @@
 
 pub(crate) mod candidate;
 pub(crate) mod core;
-pub(crate) mod door;
 pub mod entries;
 pub mod event;
 pub(crate) mod follower;
@@ -78,6 +77,7 @@ pub(crate) mod host;
 pub(crate) mod knife;
 pub(crate) mod leader;
 pub(crate) mod log;
+pub(crate) mod mailbox;
 pub mod message;
 pub mod node;
 pub(crate) mod reads;

@@ -233,7 +233,7 @@ impl<M: StateMachine> Node<M> {
             waiting: self.hosted.borrow().waiting_requests(),
             journal_bytes: core.journal.bytes_on_disk(),
             sync_us: micros(core.journal.sync_median()),
-            loop_lag_us: micros(core.door.lag.borrow().get()),
+            loop_lag_us: micros(core.mailbox.lag.borrow().get()),
             malformed: core.malformed.get(),
             dropped: core.env.net.dropped(),
             disk_full: core.journal.is_full(),

@@ -22,7 +22,7 @@ fn r28_sliced_work_ends_within_its_slice() {
     assert_eq!((work.polls.get(), work.end.get()), (100, Some(End::Dropped)));
 }
 
-/// Work off the thread: its late result meets a closed door, by height and by view.
+/// Work off the thread: its late result is refused, by height and by view.
 #[test]
 fn r28_a_late_result_from_another_thread_is_fenced() {
     let rig = Rig::new(Setup { stop_at: Some(2), ..Setup::default() });

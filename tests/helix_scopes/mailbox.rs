@@ -1,4 +1,4 @@
-//! The door: floods, filters, and words for later.
+//! The mailbox: floods, filters, and words for later.
 
 use std::cell::Cell;
 use std::rc::Rc;

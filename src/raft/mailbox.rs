@@ -1,4 +1,4 @@
-//! The door of the node scope: whoever leads, follows or stands asks here what happens next.
+//! The mailbox of the node scope: whoever leads, follows or stands asks here what happens next.
 //!
 //! Drop the past, hold the future, deliver the present: a letter of an earlier term is answered
 //! with the present one and dropped; one of a later term makes the node adopt that term, and is
@@ -24,9 +24,9 @@ use crate::scope::budget::Longest;
 /// Events handled before the other tasks get their turn: some 100 µs of work.
 const EVENTS_PER_TURN: u32 = 64;
 
-/// What the door remembers between two questions.
+/// What the mailbox remembers between two questions.
 #[derive(Default)]
-pub(crate) struct Door {
+pub(crate) struct Mailbox {
     /// Put back, or held until the role has left: the next letter.
     held: Cell<Option<Letter>>,
     /// Events since the other tasks had their turn.
@@ -43,18 +43,18 @@ impl Core {
     /// Cancel safe: an event that was not returned is returned by the next call.
     pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
         loop {
-            if self.door.turn.get() >= EVENTS_PER_TURN {
-                self.door.turn.set(0);
+            if self.mailbox.turn.get() >= EVENTS_PER_TURN {
+                self.mailbox.turn.set(0);
                 yield_now().await;
             }
-            self.door.turn.set(self.door.turn.get() + 1);
+            self.mailbox.turn.set(self.mailbox.turn.get() + 1);
             self.now.set(self.env.clock.now());
             if let Some(event) = self.take(deadline)? {
                 return Ok(event);
             }
             if self.applied.get() >= self.commit.get() {
                 self.wait(deadline).await;
-                self.door.turn.set(0);
+                self.mailbox.turn.set(0);
             }
         }
     }
@@ -85,7 +85,7 @@ impl Core {
     async fn wait(&self, deadline: Time) {
         let deadline = deadline.min(self.next_sweep());
         poll_fn(|cx| {
-            let mut alarm = self.door.alarm.borrow_mut();
+            let mut alarm = self.mailbox.alarm.borrow_mut();
             if alarm.as_ref().is_none_or(|(at, _)| *at > deadline) {
                 *alarm = Some((deadline, Box::pin(self.env.clock.sleep_until(deadline))));
             }
@@ -95,7 +95,7 @@ impl Core {
                 // An alarm that was set for an earlier deadline is a reason to look, no more.
                 if let Some((at, _)) = alarm.take() {
                     let late = self.env.clock.now().since(at);
-                    self.door.lag.borrow_mut().see(late);
+                    self.mailbox.lag.borrow_mut().see(late);
                 }
                 return Poll::Ready(());
             }
@@ -106,7 +106,7 @@ impl Core {
 
     /// The next letter that concerns the present term, or the news of a higher one.
     fn receive(&self) -> Option<Event> {
-        if let Some(letter) = self.door.held.take() {
+        if let Some(letter) = self.mailbox.held.take() {
             return Some(Event::Letter(letter));
         }
         while let Some((from, frame)) = self.env.net.receive() {
@@ -156,7 +156,7 @@ impl Core {
         }
         if letter.term > present {
             self.adopt(letter.term);
-            self.door.held.set(Some(letter));
+            self.mailbox.held.set(Some(letter));
             return Some(Event::Overtaken);
         }
         Some(Event::Letter(letter))
@@ -164,7 +164,7 @@ impl Core {
 
     /// Puts a letter back: the next scope will handle it first.
     pub(crate) fn put_back(&self, letter: Letter) {
-        self.door.held.set(Some(letter));
+        self.mailbox.held.set(Some(letter));
     }
 
     /// Whether a leader of the present term was heard lately: nobody may disturb it then.

@@ -1,4 +1,4 @@
-//! The door of the node scope: drop the past, hold the future, deliver the present.
+//! The mailbox of the node scope: drop the past, hold the future, deliver the present.
 //!
 //! Whatever arrives passes here once. A word about a height that is decided is dropped, and its
 //! sender is told how far we are. A word about one of the next heights is kept, if its signature is
@@ -36,9 +36,9 @@ pub(crate) enum Post {
     Empty,
 }
 
-/// What the door remembers.
+/// What the mailbox remembers.
 #[derive(Debug, Default)]
-pub(crate) struct Door {
+pub(crate) struct Mailbox {
     /// Words about later heights, checked.
     later: RefCell<BTreeMap<(Height, NodeId, Kind), Message>>,
     /// When each peer was last told how far we are.
@@ -90,11 +90,11 @@ impl Core {
     }
 
     pub(crate) fn drop_malformed(&self) {
-        self.door.malformed.set(self.door.malformed.get() + 1);
+        self.mailbox.malformed.set(self.mailbox.malformed.get() + 1);
     }
 
     fn take_kept(&self, present: Height) -> Option<Letter> {
-        let mut later = self.door.later.borrow_mut();
+        let mut later = self.mailbox.later.borrow_mut();
         while let Some(entry) = later.first_entry() {
             let (height, from, _) = *entry.key();
             if height > present {
@@ -121,16 +121,16 @@ impl Core {
         // A block is large: one of each sender is enough.
         let near = near && (kind != Kind::PrePrepare || height == present.next());
         let key = (height, from, kind);
-        let kept = self.door.later.borrow().contains_key(&key);
+        let kept = self.mailbox.later.borrow().contains_key(&key);
         if near && !kept && self.notary.is_vote(kind, from, vote) {
-            self.door.later.borrow_mut().insert(key, message);
+            self.mailbox.later.borrow_mut().insert(key, message);
         }
         self.sync.claims(self, from, height.prev());
     }
 
     /// How many words about later heights are kept.
     pub(crate) fn kept(&self) -> usize {
-        self.door.later.borrow().len()
+        self.mailbox.later.borrow().len()
     }
 
     fn answer(&self, from: NodeId, message: Message) {
@@ -151,7 +151,7 @@ impl Core {
     /// Tells a peer that seems behind how far we are, but not all the time.
     fn help(&self, peer: NodeId) {
         let now = self.now();
-        let mut told = self.door.told.borrow_mut();
+        let mut told = self.mailbox.told.borrow_mut();
         let due = told.get(&peer).is_none_or(|at| now.since(*at) >= self.config.timing.resend / 2);
         if due {
             told.insert(peer, now);
