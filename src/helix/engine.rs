@@ -22,13 +22,13 @@ use crate::helix::config::Config;
 use crate::helix::core::{Core, Stop};
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::Evidence;
-use crate::helix::mailbox::Post;
+use crate::helix::mailbox::Next;
 use crate::helix::message::Message;
 use crate::helix::notary::Strictness;
 use crate::helix::recover::{Tip, recover};
 use crate::helix::spi::Spi;
 use crate::helix::sync::{self, Learned};
-use crate::helix::term::{self, Ended, LETTERS_PER_TURN, vouched};
+use crate::helix::term::{self, Ended, MESSAGES_PER_TURN, vouched};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::scope::budget::Budget;
 use crate::scope::first::{First, first};
@@ -357,16 +357,16 @@ async fn insist(core: &Core, block: &Block, proof: &BlockProof) {
 impl Core {
     /// Empties the mailbox while there is no term: until the node must stop.
     pub(crate) async fn attend(&self) -> Stop {
-        let mut budget = Budget::new(LETTERS_PER_TURN);
+        let mut budget = Budget::new(MESSAGES_PER_TURN);
         loop {
             if self.shutdown.get() {
                 return Stop::Shutdown;
             }
             let (decided, checked) = (self.tip().height, self.notary.verified());
-            match self.next_post(decided) {
-                // A letter here is about a height that is decided: too late.
-                Post::Letter(_) | Post::Other => budget.spend(self.effort_since(checked)).await,
-                Post::Empty => self.wake.notified().await,
+            match self.next_message(decided) {
+                // A message here is about a height that is decided: too late.
+                Next::Message(_) | Next::Handled => budget.spend(self.effort_since(checked)).await,
+                Next::Nothing => self.wake.notified().await,
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::id::{Height, NodeId};
 
 /// A word about the present height.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Received {
     pub(crate) from: NodeId,
     pub(crate) message: Message,
     /// Its signature is known to be right.
@@ -27,13 +27,13 @@ pub(crate) struct Letter {
 /// What has come next.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // returned and looked at, never stored
-pub(crate) enum Post {
+pub(crate) enum Next {
     /// A word about the present height.
-    Letter(Letter),
+    Message(Received),
     /// Something else: it has been dealt with.
-    Other,
+    Handled,
     /// Nothing.
-    Empty,
+    Nothing,
 }
 
 /// What the mailbox remembers.
@@ -49,40 +49,40 @@ pub(crate) struct Mailbox {
 impl Core {
     /// Takes in what has come next; whoever loops over it yields now and then, by its
     /// [`effort_since`](Self::effort_since).
-    pub(crate) fn next_post(&self, present: Height) -> Post {
+    pub(crate) fn next_message(&self, present: Height) -> Next {
         self.take_synced();
         if let Some(message) = self.take_own() {
-            return Post::Letter(Letter { from: self.me(), message, checked: true });
+            return Next::Message(Received { from: self.me(), message, checked: true });
         }
-        if let Some(letter) = self.take_kept(present) {
-            return Post::Letter(letter);
+        if let Some(received) = self.take_kept(present) {
+            return Next::Message(received);
         }
-        let Some((from, frame)) = self.env.net.receive() else { return Post::Empty };
+        let Some((from, frame)) = self.env.net.receive() else { return Next::Nothing };
         let message = match Envelope::decode(&frame, self.config.instance) {
             Ok(message) if self.config.nodes.contains(&from) && from != self.me() => message,
             refused => {
                 self.drop_malformed();
                 tracing::debug!(%from, ?refused, "dropped a frame");
-                return Post::Other;
+                return Next::Handled;
             }
         };
         self.sync.heard(from, self.now());
         let Some(height) = message.height() else {
             self.answer(from, message);
-            return Post::Other;
+            return Next::Handled;
         };
         if height == present {
-            return Post::Letter(Letter { from, message, checked: false });
+            return Next::Message(Received { from, message, checked: false });
         }
         if height < present {
             self.help(from);
         } else {
             self.keep(from, height, present, message);
         }
-        Post::Other
+        Next::Handled
     }
 
-    /// What was done since `checked` signatures had been checked, in letters heard: checking a
+    /// What was done since `checked` signatures had been checked, in messages heard: checking a
     /// signature takes as long as hearing some thirty.
     pub(crate) fn effort_since(&self, checked: u64) -> u32 {
         let checked = self.notary.verified() - checked;
@@ -93,7 +93,7 @@ impl Core {
         self.mailbox.malformed.set(self.mailbox.malformed.get() + 1);
     }
 
-    fn take_kept(&self, present: Height) -> Option<Letter> {
+    fn take_kept(&self, present: Height) -> Option<Received> {
         let mut later = self.mailbox.later.borrow_mut();
         while let Some(entry) = later.first_entry() {
             let (height, from, _) = *entry.key();
@@ -102,7 +102,7 @@ impl Core {
             }
             let message = entry.remove();
             if height == present {
-                return Some(Letter { from, message, checked: true });
+                return Some(Received { from, message, checked: true });
             }
         }
         None

@@ -1,5 +1,5 @@
 //! How large this engine's futures are. A scope's future is all the memory that the scope takes
-//! before it waits for its first letter, so it is bounded here, and a change that makes one grow
+//! before it waits for its first message, so it is bounded here, and a change that makes one grow
 //! says so.
 //!
 //! ```console

@@ -30,7 +30,7 @@ use crate::helix::committee::Committee;
 use crate::helix::core::{Core, Stop};
 use crate::helix::election::{Changes, Ticket};
 use crate::helix::event::Event;
-use crate::helix::mailbox::{Letter, Post};
+use crate::helix::mailbox::{Next, Received};
 use crate::helix::message::{Kind, Message, Share, Signature, Vote};
 use crate::helix::notary::Strictness;
 use crate::helix::record::Accepted;
@@ -48,7 +48,7 @@ const COMMITTEE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Letters heard between two looks at everything else, a signature counting as many: some 100 µs of
 /// work.
-pub(crate) const LETTERS_PER_TURN: u32 = 64;
+pub(crate) const MESSAGES_PER_TURN: u32 = 64;
 
 /// How a term ended: with the block of its height.
 #[derive(Debug)]
@@ -256,21 +256,21 @@ impl<'a> Term<'a> {
                 return Err(Stop::Shutdown);
             }
             let checked = self.core.notary.verified();
-            match self.core.next_post(self.height) {
-                Post::Letter(letter) => {
-                    if let Some(ticket) = self.hear(letter) {
+            match self.core.next_message(self.height) {
+                Next::Message(received) => {
+                    if let Some(ticket) = self.hear(received) {
                         return Ok(ticket);
                     }
                 }
-                Post::Other => {}
-                Post::Empty => {
+                Next::Handled => {}
+                Next::Nothing => {
                     turn = 0;
                     self.core.wake.notified().await;
                     continue;
                 }
             }
             turn = self.core.effort_since(checked).saturating_add(turn);
-            if turn >= LETTERS_PER_TURN {
+            if turn >= MESSAGES_PER_TURN {
                 turn = 0;
                 yield_now().await;
             }
@@ -323,8 +323,8 @@ impl<'a> Term<'a> {
     // ---- words ----
 
     /// Takes in a word about this height; a ticket if another view must begin.
-    fn hear(&self, letter: Letter) -> Option<Ticket> {
-        let Letter { from, message, checked } = letter;
+    fn hear(&self, received: Received) -> Option<Ticket> {
+        let Received { from, message, checked } = received;
         if !self.committee.contains(from) || !self.is_member() {
             self.core.drop_malformed();
             return None;

@@ -12,7 +12,7 @@ use crate::id::{NodeId, Term};
 use crate::quorum::majority;
 use crate::raft::core::{Core, Event, Stop};
 use crate::raft::follower::{Campaign, Follower};
-use crate::raft::message::{Ballot, Letter, Message};
+use crate::raft::message::{Ballot, Message, Received};
 use crate::raft::node::Role;
 use crate::raft::rules::HardState;
 
@@ -110,8 +110,8 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
             return Ok(Round::Won);
         }
         match core.next(deadline).await? {
-            Event::Letter(letter) => {
-                if let Some(lost) = hear(core, question, letter, &mut granted) {
+            Event::Received(received) => {
+                if let Some(lost) = hear(core, question, received, &mut granted) {
                     return Ok(Round::Lost(lost));
                 }
             }
@@ -125,20 +125,20 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
 fn hear(
     core: &Core,
     question: Question,
-    letter: Letter,
+    received: Received,
     granted: &mut BTreeSet<NodeId>,
 ) -> Option<Follower> {
-    match (&letter.message, question) {
+    match (&received.message, question) {
         (Message::PreVoteReply { granted: true }, Question::WouldYou)
         | (Message::RequestVoteReply { granted: true }, Question::WillYou { .. }) => {
-            granted.insert(letter.from);
+            granted.insert(received.from);
         }
-        (Message::RequestVote(ballot), _) if core.answer_vote(letter.from, ballot.last) => {
+        (Message::RequestVote(ballot), _) if core.answer_vote(received.from, ballot.last) => {
             return Some(Follower::leaderless("voted for another"));
         }
         (Message::AppendEntries { .. } | Message::InstallSnapshot { .. }, _) => {
-            let leader = letter.from;
-            core.put_back(letter);
+            let leader = received.from;
+            core.put_back(received);
             return Some(Follower::of(leader));
         }
         _ => {}

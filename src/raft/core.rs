@@ -27,7 +27,7 @@ use crate::raft::event::{Event as Told, Observer};
 use crate::raft::host::Host;
 use crate::raft::log::Log;
 use crate::raft::mailbox::Mailbox;
-use crate::raft::message::{Envelope, Letter, Message, Position};
+use crate::raft::message::{Envelope, Message, Position, Received};
 use crate::raft::node::Role;
 use crate::raft::rules::{self, HardState};
 use crate::raft::snapshot::Snapshots;
@@ -74,8 +74,8 @@ impl From<Fatal> for Stop {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A member sent this, in the present term.
-    Letter(Letter),
-    /// A higher term exists; it has been adopted. The letter that told of it comes next.
+    Received(Received),
+    /// A higher term exists; it has been adopted. The message that told of it comes next.
     Overtaken,
     /// More is durable, or decided, than before.
     Advanced,

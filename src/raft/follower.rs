@@ -14,7 +14,7 @@ use crate::error::Refused;
 use crate::id::{Index, NodeId};
 use crate::raft::core::{Core, Event, Read, Stop};
 use crate::raft::entries::Entries;
-use crate::raft::message::{AppendOutcome, Declined, INSTALLED, Letter, Message, Position};
+use crate::raft::message::{AppendOutcome, Declined, INSTALLED, Message, Position, Received};
 use crate::raft::node::Role;
 use crate::raft::rules;
 use crate::raft::snapshot::Piece;
@@ -118,8 +118,8 @@ impl Tenure<'_> {
     async fn serve(&mut self) -> Result<End, Stop> {
         loop {
             match self.core.next(self.deadline).await? {
-                Event::Letter(letter) => {
-                    if let Some(campaign) = self.hear(letter) {
+                Event::Received(received) => {
+                    if let Some(campaign) = self.hear(received) {
                         return Ok(End::Campaign(campaign));
                     }
                 }
@@ -144,9 +144,9 @@ impl Tenure<'_> {
         self.core.config.members.len() > 1 && late > self.core.config.timing.heartbeat
     }
 
-    fn hear(&mut self, letter: Letter) -> Option<Campaign> {
-        let from = letter.from;
-        match letter.message {
+    fn hear(&mut self, received: Received) -> Option<Campaign> {
+        let from = received.from;
+        match received.message {
             Message::RequestVote(ballot) if self.core.answer_vote(from, ballot.last) => {
                 self.deadline = self.core.election_deadline();
             }

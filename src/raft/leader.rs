@@ -19,7 +19,7 @@ use crate::raft::candidate::Elected;
 use crate::raft::core::{Core, Event, Stop};
 use crate::raft::entries::{Builder, HEADER, Kind, Origin};
 use crate::raft::follower::Follower;
-use crate::raft::message::{Declined, Letter, Message};
+use crate::raft::message::{Declined, Message, Received};
 use crate::raft::node::{PeerStatus, Role};
 use crate::raft::reads::Reads;
 use crate::raft::replication::{self, Peer};
@@ -95,7 +95,7 @@ impl<'a> Lead<'a> {
                 First::B(event) => event?,
             };
             match event {
-                Event::Letter(letter) => self.hear(letter),
+                Event::Received(received) => self.hear(received),
                 Event::Overtaken => return Ok("a higher term"),
                 Event::Advanced => self.advance(),
                 Event::Installed => {}
@@ -109,11 +109,11 @@ impl<'a> Lead<'a> {
         }
     }
 
-    fn hear(&self, letter: Letter) {
-        let Some(peer) = self.peers.get(&letter.from) else {
+    fn hear(&self, received: Received) {
+        let Some(peer) = self.peers.get(&received.from) else {
             return;
         };
-        match letter.message {
+        match received.message {
             Message::AppendReply { round, outcome } => {
                 peer.hear(self, round, outcome);
                 self.heard(round);
@@ -124,12 +124,12 @@ impl<'a> Lead<'a> {
             }
             Message::Forward { commands } => self.take_forwarded(peer, &commands),
             Message::ReadIndex { id } => {
-                self.reads.borrow_mut().ask_remote(letter.from, id);
+                self.reads.borrow_mut().ask_remote(received.from, id);
                 self.start_reads();
             }
             Message::RequestVote(ballot) => {
                 // It has voted for itself, so this is a no.
-                self.core.answer_vote(letter.from, ballot.last);
+                self.core.answer_vote(received.from, ballot.last);
             }
             _ => {}
         }

@@ -1,8 +1,8 @@
 //! The mailbox of the node scope: whoever leads, follows or stands asks here what happens next.
 //!
-//! Drop the past, hold the future, deliver the present: a letter of an earlier term is answered
+//! Drop the past, hold the future, deliver the present: a message of an earlier term is answered
 //! with the present one and dropped; one of a later term makes the node adopt that term, and is
-//! held until the role has left; so a role sees letters of its own term only, and no handler checks
+//! held until the role has left; so a role sees messages of its own term only, and no handler checks
 //! a term again. Pre-votes are answered here, because every role answers them alike.
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +16,7 @@ use crate::env::Time;
 use crate::env::clock::Sleep;
 use crate::id::{NodeId, Term};
 use crate::raft::core::{Core, Event, Stop};
-use crate::raft::message::{Envelope, Letter, Message, Position};
+use crate::raft::message::{Envelope, Message, Position, Received};
 use crate::raft::node::Role;
 use crate::raft::rules;
 use crate::scope::budget::Longest;
@@ -27,8 +27,8 @@ const EVENTS_PER_TURN: u32 = 64;
 /// What the mailbox remembers between two questions.
 #[derive(Default)]
 pub(crate) struct Mailbox {
-    /// Put back, or held until the role has left: the next letter.
-    held: Cell<Option<Letter>>,
+    /// Put back, or held until the role has left: the next message.
+    held: Cell<Option<Received>>,
     /// Events since the other tasks had their turn.
     turn: Cell<u32>,
     /// How late timers fired: what the loop did instead.
@@ -104,10 +104,10 @@ impl Core {
         .await;
     }
 
-    /// The next letter that concerns the present term, or the news of a higher one.
+    /// The next message that concerns the present term, or the news of a higher one.
     fn receive(&self) -> Option<Event> {
-        if let Some(letter) = self.mailbox.held.take() {
-            return Some(Event::Letter(letter));
+        if let Some(received) = self.mailbox.held.take() {
+            return Some(Event::Received(received));
         }
         while let Some((from, frame)) = self.env.net.receive() {
             let envelope = match Envelope::decode(&frame) {
@@ -118,8 +118,8 @@ impl Core {
                     continue;
                 }
             };
-            let letter = Letter { from, term: envelope.term, message: envelope.message };
-            if let Some(event) = self.judge(letter) {
+            let received = Received { from, term: envelope.term, message: envelope.message };
+            if let Some(event) = self.judge(received) {
                 return Some(event);
             }
         }
@@ -133,38 +133,38 @@ impl Core {
     }
 
     /// Drops the past, answers what every role answers alike, adopts the future.
-    fn judge(&self, letter: Letter) -> Option<Event> {
+    fn judge(&self, received: Received) -> Option<Event> {
         let present = self.term();
-        match &letter.message {
+        match &received.message {
             Message::PreVote(ballot) => {
-                self.answer_pre_vote(letter.from, letter.term, ballot.last);
+                self.answer_pre_vote(received.from, received.term, ballot.last);
                 return None;
             }
             Message::PreVoteReply { granted: true } => {
-                return (letter.term == present.next()).then_some(Event::Letter(letter));
+                return (received.term == present.next()).then_some(Event::Received(received));
             }
             Message::RequestVote(ballot)
-                if letter.term > present && !ballot.transfer && self.leader_is_alive() =>
+                if received.term > present && !ballot.transfer && self.leader_is_alive() =>
             {
                 return None;
             }
             _ => {}
         }
-        if letter.term < present {
-            self.answer_the_past(&letter);
+        if received.term < present {
+            self.answer_the_past(&received);
             return None;
         }
-        if letter.term > present {
-            self.adopt(letter.term);
-            self.mailbox.held.set(Some(letter));
+        if received.term > present {
+            self.adopt(received.term);
+            self.mailbox.held.set(Some(received));
             return Some(Event::Overtaken);
         }
-        Some(Event::Letter(letter))
+        Some(Event::Received(received))
     }
 
-    /// Puts a letter back: the next scope will handle it first.
-    pub(crate) fn put_back(&self, letter: Letter) {
-        self.mailbox.held.set(Some(letter));
+    /// Puts a message back: the next scope will handle it first.
+    pub(crate) fn put_back(&self, received: Received) {
+        self.mailbox.held.set(Some(received));
     }
 
     /// Whether a leader of the present term was heard lately: nobody may disturb it then.
@@ -183,8 +183,8 @@ impl Core {
     }
 
     /// Tells a sender of an earlier term that it is behind.
-    fn answer_the_past(&self, letter: &Letter) {
-        let reply = match &letter.message {
+    fn answer_the_past(&self, received: &Received) {
+        let reply = match &received.message {
             Message::RequestVote(_) => Message::RequestVoteReply { granted: false },
             // Any word in the present term makes the old leader step down.
             Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
@@ -193,6 +193,6 @@ impl Core {
             Message::ReadIndex { id } => Message::ReadIndexReply { id: *id, index: None },
             _ => return,
         };
-        self.send(letter.from, reply);
+        self.send(received.from, reply);
     }
 }

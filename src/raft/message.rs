@@ -353,7 +353,7 @@ impl fmt::Debug for Message {
 
 /// The sender and its message, as the engine hands it from the mailbox to a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Received {
     /// Who sent it.
     pub from: NodeId,
     /// In which term.

@@ -42,7 +42,7 @@
 //!   are durable. Only durable entries are acknowledged, by the leader to itself, too.
 //! - A promise changes in memory in the same poll in which its record goes to the journal, and is
 //!   never taken back. If the record cannot be written, the node stops.
-//! - A role sees letters of its own term only ([the mailbox](self#reading-order) sees to that).
+//! - A role sees messages of its own term only ([the mailbox](self#reading-order) sees to that).
 //! - Nothing that is decided is ever overwritten, on any path.
 //!
 //! # Reading order

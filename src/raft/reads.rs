@@ -32,7 +32,7 @@ impl Answers {
         self.local.is_empty() && self.remote.is_empty()
     }
 
-    /// Tells the index: peers by letter, clients of this node as soon as it has applied as much.
+    /// Tells the index: peers by message, clients of this node as soon as it has applied as much.
     pub(crate) fn give(self, core: &Core) {
         let index = self.index;
         for (peer, id) in self.remote {

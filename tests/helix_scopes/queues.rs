@@ -63,7 +63,7 @@ impl<T> Rendezvous<T> {
     }
 }
 
-/// The sketch, to the letter: the main loop writes to the term's messages, the term writes to the
+/// The sketch, to the message: the main loop writes to the term's messages, the term writes to the
 /// main loop's commits, both unbuffered. Every second message commits. (Go's select takes either of
 /// two that are ready; here it is the message.)
 fn literal_design(order: Order, seed: u64, messages: u32) -> (bool, bool, u32) {
