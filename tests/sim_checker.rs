@@ -24,7 +24,7 @@ fn synced(checker: &mut Checker, node: NodeId, index: u64) {
 
 fn lead(checker: &mut Checker, node: NodeId, term: u64) {
     let (role, term) = (Role::Leader, Term(term));
-    checker.event(node, Event::Promised { term, vote: Some(node) });
+    checker.event(node, Event::HardStateSet { term, vote: Some(node) });
     checker.event(node, Event::Entered { role, term, leader: Some(node) });
 }
 
@@ -160,17 +160,17 @@ fn a_truncated_suffix_that_comes_back_is_found() {
 #[test]
 fn a_vote_that_changes_is_found_also_across_a_restart() {
     let mut checker = cluster();
-    checker.event(N2, Event::Promised { term: Term(2), vote: Some(N1) });
-    checker.event(N2, Event::Promised { term: Term(2), vote: Some(N3) });
+    checker.event(N2, Event::HardStateSet { term: Term(2), vote: Some(N1) });
+    checker.event(N2, Event::HardStateSet { term: Term(2), vote: Some(N3) });
     assert_eq!(broken(&checker), Some("I6"));
     let mut checker = cluster();
-    checker.event(N3, Event::Promised { term: Term(2), vote: Some(N1) });
+    checker.event(N3, Event::HardStateSet { term: Term(2), vote: Some(N1) });
     checker.said(N3, Promise::Vote(Term(2), N1));
     checker.crashed(N3);
     start(&mut checker, N3, 2, 0);
     assert_eq!(broken(&checker), Some("I6"), "the vote was spoken, but not durable");
     let mut checker = cluster();
-    checker.event(N3, Event::Promised { term: Term(2), vote: None });
+    checker.event(N3, Event::HardStateSet { term: Term(2), vote: None });
     checker.said(N3, Promise::Term(Term(2)));
     checker.crashed(N3);
     start(&mut checker, N3, 1, 0);

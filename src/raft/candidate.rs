@@ -67,7 +67,7 @@ async fn stand(core: &Core, mut campaign: Campaign) -> Result<Outcome, Stop> {
             }
         }
         let term = core.term().next();
-        core.promise_anew(HardState { term, vote: Some(core.me()) });
+        core.set_hard_state(HardState { term, vote: Some(core.me()) });
         match ask(core, Question::WillYou { transfer }).await? {
             Round::Won => return Ok(Outcome::Won(Elected { term })),
             Round::Lost(follower) => return Ok(Outcome::Lost(follower)),
@@ -103,7 +103,7 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
     let mut granted = BTreeSet::new();
     loop {
         // My own vote counts when it is as durable as anybody's.
-        if question == Question::WouldYou || core.promise_is_durable() {
+        if question == Question::WouldYou || core.hard_state_is_durable() {
             granted.insert(core.me());
         }
         if granted.len() >= needed && granted.contains(&core.me()) {

@@ -1,13 +1,13 @@
 //! The node scope: what outlives every role.
 //!
-//! It owns the promise (term and vote), the log, the state machine, the outbox and the mailbox. A
+//! It owns the hard state (term and vote), the log, the state machine, the outbox and the mailbox. A
 //! role borrows it for as long as it lasts, and asks it one thing: [`Core::next`], what happens
 //! next? Everything that must be the same in every role is done before the answer: what is durable
 //! is taken in, what is decided is applied, the past is dropped, the future is held.
 //!
-//! Order of work, always: decide, persist, speak. A promise changes in memory in the same poll in
+//! Order of work, always: decide, persist, speak. The hard state changes in memory in the same poll in
 //! which its record is handed to the journal, and is never taken back; a message leaves only when
-//! the promise that it rests on is durable.
+//! the hard state that it rests on is durable.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,8 +34,8 @@ use crate::raft::snapshot::Snapshots;
 use crate::scope::notify::Notify;
 use crate::scope::oneshot::Reply;
 
-/// The journal's name for a record of the promise alone.
-pub(crate) const RECORD_PROMISE: u8 = 2;
+/// The journal's name for a record of the hard state alone.
+pub(crate) const RECORD_HARD_STATE: u8 = 2;
 /// The journal's name for a record of everything that is not entries.
 pub(crate) const RECORD_CHECKPOINT: u8 = 3;
 
@@ -44,14 +44,14 @@ const APPLY_SLICE: usize = 128;
 /// Bytes of entries read at once for applying.
 const APPLY_BYTES: usize = 256 << 10;
 
-/// What the node is and has promised: written at bootstrap and after each snapshot, so that older
+/// What the node is, and its hard state: written at bootstrap and after each snapshot, so that older
 /// records can be released.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Checkpoint {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) members: Vec<NodeId>,
-    pub(crate) promise: HardState,
+    pub(crate) hard_state: HardState,
     pub(crate) snapshot: Position,
 }
 
@@ -90,7 +90,7 @@ pub(crate) enum Event {
 /// One question to the leader of "from which index on may I read?".
 pub(crate) type ReadReply = Reply<Result<(), Refused>>;
 
-/// A read that waits for a leader's word, and since when.
+/// A read that waits for a leader's answer, and since when.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) since: Time,
@@ -117,9 +117,9 @@ pub(crate) struct Core {
     pub(crate) requested: Cell<bool>,
     next_read_id: Cell<u64>,
     reads_at: RefCell<BTreeMap<Index, Vec<Read>>>,
-    promise: Cell<HardState>,
-    promise_lsn: Cell<Lsn>,
-    promise_durable: Cell<bool>,
+    hard_state: Cell<HardState>,
+    hard_state_lsn: Cell<Lsn>,
+    hard_state_durable: Cell<bool>,
     outbox: RefCell<VecDeque<(Lsn, NodeId, Bytes)>>,
     pub(crate) mailbox: Mailbox,
     /// Something grew that the role should know of.
@@ -142,7 +142,7 @@ pub(crate) struct View {
 /// What was read back from the journal.
 pub(crate) struct Recovered {
     pub(crate) log: Log,
-    pub(crate) promise: HardState,
+    pub(crate) hard_state: HardState,
     pub(crate) applied: Index,
     /// The journal is new, or does not know of the snapshot yet.
     pub(crate) checkpoint_due: bool,
@@ -182,9 +182,9 @@ impl Core {
             requested: Cell::new(false),
             next_read_id: Cell::new(read_id),
             reads_at: RefCell::default(),
-            promise: Cell::new(recovered.promise),
-            promise_lsn: Cell::new(Lsn(0)),
-            promise_durable: Cell::new(true),
+            hard_state: Cell::new(recovered.hard_state),
+            hard_state_lsn: Cell::new(Lsn(0)),
+            hard_state_durable: Cell::new(true),
             outbox: RefCell::default(),
             mailbox: Mailbox::default(),
             advanced: Cell::new(false),
@@ -203,16 +203,16 @@ impl Core {
     }
 
     pub(crate) fn term(&self) -> Term {
-        self.promise.get().term
+        self.hard_state.get().term
     }
 
-    pub(crate) fn promise(&self) -> HardState {
-        self.promise.get()
+    pub(crate) fn hard_state(&self) -> HardState {
+        self.hard_state.get()
     }
 
-    /// Whether the present promise is on disk.
-    pub(crate) fn promise_is_durable(&self) -> bool {
-        self.promise_durable.get()
+    /// Whether the present hard state is on disk.
+    pub(crate) fn hard_state_is_durable(&self) -> bool {
+        self.hard_state_durable.get()
     }
 
     /// A random instant at which a follower that hears nothing gives up waiting.
@@ -245,29 +245,31 @@ impl Core {
         self.observer.tell(|| Told::Left { role, term, why });
     }
 
-    // ---- promises and words ----
+    // ---- hard state and messages ----
 
-    /// Promises a term and perhaps a vote: in memory now, on disk soon, never taken back.
+    /// Sets the term and perhaps the vote: in memory now, on disk soon, never taken back.
     ///
     /// # Panics
-    /// If it would take back an earlier promise.
-    pub(crate) fn promise_anew(&self, promise: HardState) {
-        let before = self.promise.get();
-        assert!(promise.term >= before.term, "a term never goes back");
+    /// If it would take back a term or a vote.
+    pub(crate) fn set_hard_state(&self, hard_state: HardState) {
+        let before = self.hard_state.get();
+        assert!(hard_state.term >= before.term, "a term never goes back");
         assert!(
-            promise.term > before.term || before.vote.is_none() || before.vote == promise.vote,
+            hard_state.term > before.term
+                || before.vote.is_none()
+                || before.vote == hard_state.vote,
             "one vote a term"
         );
-        let record = borsh::to_vec(&promise).expect("memory does not refuse a write");
-        self.promise_lsn.set(self.journal.submit(RECORD_PROMISE, &[&record]));
-        self.promise_durable.set(false);
-        self.promise.set(promise);
-        let HardState { term, vote } = promise;
-        self.observer.tell(|| Told::Promised { term, vote });
+        let record = borsh::to_vec(&hard_state).expect("memory does not refuse a write");
+        self.hard_state_lsn.set(self.journal.submit(RECORD_HARD_STATE, &[&record]));
+        self.hard_state_durable.set(false);
+        self.hard_state.set(hard_state);
+        let HardState { term, vote } = hard_state;
+        self.observer.tell(|| Told::HardStateSet { term, vote });
     }
 
     pub(crate) fn adopt(&self, term: Term) {
-        self.promise_anew(HardState { term, vote: None });
+        self.set_hard_state(HardState { term, vote: None });
     }
 
     /// Sends a message in the present term, as soon as that term is durable.
@@ -278,19 +280,19 @@ impl Core {
     /// The same with another term in it: a pre-vote names the term it asks about.
     pub(crate) fn send_as(&self, term: Term, to: NodeId, message: Message) {
         let frame = Envelope { term, message }.encode();
-        if self.promise_durable.get() {
+        if self.hard_state_durable.get() {
             self.env.net.send(to, frame);
         } else {
-            self.outbox.borrow_mut().push_back((self.promise_lsn.get(), to, frame));
+            self.outbox.borrow_mut().push_back((self.hard_state_lsn.get(), to, frame));
         }
     }
 
     /// Answers a request for a vote of the present term; whether it was granted.
     pub(crate) fn answer_vote(&self, from: NodeId, last: Position) -> bool {
-        let promise = self.promise.get();
-        let granted = rules::may_vote(promise, from, last, self.log.borrow().last());
-        if granted && promise.vote.is_none() {
-            self.promise_anew(HardState { vote: Some(from), ..promise });
+        let hard_state = self.hard_state.get();
+        let granted = rules::may_vote(hard_state, from, last, self.log.borrow().last());
+        if granted && hard_state.vote.is_none() {
+            self.set_hard_state(HardState { vote: Some(from), ..hard_state });
         }
         self.send(from, Message::RequestVoteReply { granted });
         granted
@@ -324,8 +326,8 @@ impl Core {
 
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
-        if !self.promise_durable.get() && self.promise_lsn.get() <= synced {
-            self.promise_durable.set(true);
+        if !self.hard_state_durable.get() && self.hard_state_lsn.get() <= synced {
+            self.hard_state_durable.set(true);
             self.advanced.set(true);
         }
         let mut outbox = self.outbox.borrow_mut();

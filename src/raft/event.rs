@@ -12,7 +12,7 @@ pub enum Event {
     /// The node began its life with what its journal held; everything up to `durable` is on disk.
     /// One [`Appended`](Self::Appended) follows for each entry that it found after its snapshot.
     Started {
-        /// The term of its promise.
+        /// The term of its hard state.
         term: Term,
         /// Whom it had voted for in that term.
         vote: Option<NodeId>,
@@ -39,8 +39,8 @@ pub enum Event {
         /// The reason, in a few fixed words.
         why: &'static str,
     },
-    /// It promised a term, and perhaps a vote, in memory; the words follow when it is durable.
-    Promised {
+    /// It set its term, and perhaps its vote, in memory; the messages follow when that is durable.
+    HardStateSet {
         /// The term.
         term: Term,
         /// The vote.

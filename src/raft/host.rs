@@ -66,7 +66,7 @@ struct Request<R> {
 }
 
 /// The answer to come.
-pub(crate) type Promise<R> = Answer<Result<Applied<R>, Refused>>;
+pub(crate) type Pending<R> = Answer<Result<Applied<R>, Refused>>;
 
 impl<M: StateMachine> Hosted<M> {
     /// `base` is the number of the first request: random, so that numbers of an earlier life of
@@ -98,7 +98,7 @@ impl<M: StateMachine> Hosted<M> {
     }
 
     /// Queues a command.
-    pub(crate) fn ask(&mut self, command: Bytes) -> Promise<M::Response> {
+    pub(crate) fn ask(&mut self, command: Bytes) -> Pending<M::Response> {
         let (reply, answer) = oneshot();
         self.queued.push_back(self.base + self.requests.len() as u64);
         self.waiting += 1;

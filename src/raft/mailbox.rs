@@ -186,7 +186,7 @@ impl Core {
     fn answer_the_past(&self, received: &Received) {
         let reply = match &received.message {
             Message::RequestVote(_) => Message::RequestVoteReply { granted: false },
-            // Any word in the present term makes the old leader step down.
+            // Any message in the present term makes the old leader step down.
             Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
                 Message::PreVoteReply { granted: false }
             }

@@ -32,15 +32,15 @@
 //! ```
 //!
 //! There is no role field to keep in step. What lives and dies with a role is local to its
-//! function; what outlives it (promise, log, state machine, outbox) is in the node's
+//! function; what outlives it (hard state, log, state machine, outbox) is in the node's
 //! [`core`](self#reading-order), which every role borrows. A leader's scope holds one replication
 //! future per peer; stepping down drops them all.
 //!
 //! # Invariants
 //!
-//! - Decide, persist, speak: no message leaves before the promise or the entries that it rests on
+//! - Decide, persist, speak: no message leaves before the hard state or the entries that it rests on
 //!   are durable. Only durable entries are acknowledged, by the leader to itself, too.
-//! - A promise changes in memory in the same poll in which its record goes to the journal, and is
+//! - The hard state changes in memory in the same poll in which its record goes to the journal, and is
 //!   never taken back. If the record cannot be written, the node stops.
 //! - A role sees messages of its own term only ([the mailbox](self#reading-order) sees to that).
 //! - Nothing that is decided is ever overwritten, on any path.

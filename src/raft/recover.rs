@@ -8,7 +8,7 @@ use crate::env::Env;
 use crate::error::Fatal;
 use crate::id::Index;
 use crate::journal::{Journal, Options, Record};
-use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_PROMISE, Recovered};
+use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_HARD_STATE, Recovered};
 use crate::raft::event::Event as Told;
 use crate::raft::host::Host;
 use crate::raft::log::{Log, RECORD_ENTRIES};
@@ -24,7 +24,7 @@ struct Replay<'a> {
     config: &'a Config,
     log: Log,
     checkpoint: Option<Checkpoint>,
-    promise: HardState,
+    hard_state: HardState,
 }
 
 /// Opens the journal and restores what it holds; makes the first record if it is new.
@@ -38,7 +38,7 @@ pub(crate) fn recover<H: Host>(
         config,
         log: Log::empty(limits.cache_bytes_max),
         checkpoint: None,
-        promise: HardState::default(),
+        hard_state: HardState::default(),
     };
     let defaults = Options::default();
     let half = usize::try_from(limits.segment_bytes / 2).unwrap_or(usize::MAX);
@@ -71,7 +71,7 @@ pub(crate) fn recover<H: Host>(
     }
     let recovered = Recovered {
         log,
-        promise: replay.promise,
+        hard_state: replay.hard_state,
         applied: covers.index,
         checkpoint_due: replay.checkpoint.is_none() || covers.index > claimed.index,
     };
@@ -92,13 +92,13 @@ impl Replay<'_> {
                 replayed.map_err(|why| damaged(&name(), &why))?;
                 self.log.trim_cache(self.log.last().index);
             }
-            RECORD_PROMISE => {
-                self.promise = borsh::from_slice(&record.payload).map_err(read)?;
+            RECORD_HARD_STATE => {
+                self.hard_state = borsh::from_slice(&record.payload).map_err(read)?;
             }
             RECORD_CHECKPOINT => {
                 let checkpoint = borsh::from_slice(&record.payload).map_err(read)?;
                 self.check(&checkpoint)?;
-                self.promise = checkpoint.promise;
+                self.hard_state = checkpoint.hard_state;
                 self.log.follow(checkpoint.snapshot);
                 self.checkpoint = Some(checkpoint);
             }
@@ -165,7 +165,7 @@ pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
         let snapshot = core.log.borrow().snapshot();
         core.checkpoint(snapshot);
     }
-    let HardState { term, vote } = core.promise();
+    let HardState { term, vote } = core.hard_state();
     let (snapshot, durable) = {
         let log = core.log.borrow();
         (log.snapshot().index, log.durable())

@@ -9,7 +9,7 @@ use crate::id::{Index, NodeId, Term};
 use crate::quorum::reached_by_majority;
 use crate::raft::message::Position;
 
-/// What a node promised durably: its term, and for whom it voted in it (figure 2, persistent
+/// The hard state: its term, and for whom it voted in it (figure 2, persistent
 /// state).
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, borsh::BorshSerialize, borsh::BorshDeserialize,
@@ -36,12 +36,12 @@ pub fn is_up_to_date(candidate: Position, mine: Position) -> bool {
 /// Guarded by `rules::tests::one_vote_a_term`.
 #[must_use]
 pub fn may_vote(
-    promise: HardState,
+    hard_state: HardState,
     candidate: NodeId,
     candidate_last: Position,
     mine: Position,
 ) -> bool {
-    promise.vote.is_none_or(|vote| vote == candidate) && is_up_to_date(candidate_last, mine)
+    hard_state.vote.is_none_or(|vote| vote == candidate) && is_up_to_date(candidate_last, mine)
 }
 
 /// Whether a vote would be granted in `asked`, without promising anything: the term is above mine,

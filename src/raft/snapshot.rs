@@ -213,13 +213,13 @@ impl Core {
         self.snapshots.release.set(Some((lsn, below)));
     }
 
-    /// Writes down what the node is and has promised.
+    /// Writes down what the node is, and its hard state.
     pub(crate) fn checkpoint(&self, snapshot: Position) -> Lsn {
         let checkpoint = Checkpoint {
             cluster: self.config.cluster,
             node: self.me(),
             members: self.config.members.iter().copied().collect(),
-            promise: self.promise(),
+            hard_state: self.hard_state(),
             snapshot,
         };
         let record = borsh::to_vec(&checkpoint).expect("memory does not refuse a write");

@@ -159,7 +159,7 @@ impl Checker {
             }
             Event::Entered { role, term, .. } => self.entered(node, role, term),
             Event::Left { .. } => Ok(()),
-            Event::Promised { term, vote } => self.model(node).promise(term, vote),
+            Event::HardStateSet { term, vote } => self.model(node).promise(term, vote),
             Event::Appended { index, term, digest } => {
                 self.appended(node, index, Slot { term, digest })
             }

@@ -151,7 +151,7 @@ impl Trace {
             Event::Left { role, term, why } => {
                 [3, role as u64, term.0, u64::from(crc32c::crc32c(why.as_bytes()))]
             }
-            Event::Promised { term, vote } => [4, term.0, vote.map_or(0, |n| n.0), 0],
+            Event::HardStateSet { term, vote } => [4, term.0, vote.map_or(0, |n| n.0), 0],
             Event::Appended { index, term, digest } => [5, index.0, term.0, u64::from(digest)],
             Event::Truncated { from } => [6, from.0, 0, 0],
             Event::Synced { index } => [7, index.0, 0, 0],
@@ -275,8 +275,8 @@ impl Notation {
                 if why.is_empty() { Ok(()) } else { write!(text, ": {why}") }
             }
             Event::Left { .. } => Ok(()),
-            Event::Promised { term, vote: None } => write!(text, "promised {term:?}"),
-            Event::Promised { term, vote: Some(vote) } => {
+            Event::HardStateSet { term, vote: None } => write!(text, "promised {term:?}"),
+            Event::HardStateSet { term, vote: Some(vote) } => {
                 write!(text, "promised {term:?} and its vote to {vote:?}")
             }
             Event::Appended { index, term, .. } => write!(text, "appended {index:?}@{term:?}"),
