@@ -3,7 +3,7 @@
 use quorate::id::{Index, NodeId, Term};
 use quorate::machine::Committed;
 use quorate::raft::{Event, Role};
-use quorate::sim::checker::{Checker, Promise};
+use quorate::sim::checker::{Checker, Claim};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -165,13 +165,13 @@ fn a_vote_that_changes_is_found_also_across_a_restart() {
     assert_eq!(broken(&checker), Some("I6"));
     let mut checker = cluster();
     checker.event(N3, Event::HardStateSet { term: Term(2), vote: Some(N1) });
-    checker.said(N3, Promise::Vote(Term(2), N1));
+    checker.said(N3, Claim::Vote(Term(2), N1));
     checker.crashed(N3);
     start(&mut checker, N3, 2, 0);
     assert_eq!(broken(&checker), Some("I6"), "the vote was spoken, but not durable");
     let mut checker = cluster();
     checker.event(N3, Event::HardStateSet { term: Term(2), vote: None });
-    checker.said(N3, Promise::Term(Term(2)));
+    checker.said(N3, Claim::Term(Term(2)));
     checker.crashed(N3);
     start(&mut checker, N3, 1, 0);
     assert_eq!(broken(&checker), Some("I6"), "so was the term");
@@ -181,9 +181,9 @@ fn a_vote_that_changes_is_found_also_across_a_restart() {
 fn an_acknowledgement_of_what_is_not_durable_is_found() {
     let mut checker = cluster();
     append(&mut checker, N2, 3, 1, 13);
-    checker.said(N2, Promise::Durable(Index(2)));
+    checker.said(N2, Claim::Durable(Index(2)));
     assert_eq!(broken(&checker), None);
-    checker.said(N2, Promise::Durable(Index(3)));
+    checker.said(N2, Claim::Durable(Index(3)));
     assert_eq!(broken(&checker), Some("I5"));
 }
 
@@ -227,8 +227,8 @@ fn to_act_or_speak_in_a_term_that_was_not_promised_is_found() {
     checker.event(N3, Event::Entered { role, term: Term(1), leader });
     assert_eq!(broken(&checker), Some("I6"));
     let mut checker = cluster();
-    checker.said(N1, Promise::Term(Term(1)));
+    checker.said(N1, Claim::Term(Term(1)));
     assert_eq!(broken(&checker), None);
-    checker.said(N1, Promise::Term(Term(2)));
+    checker.said(N1, Claim::Term(Term(2)));
     assert_eq!(broken(&checker), Some("I6"));
 }

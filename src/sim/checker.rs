@@ -43,7 +43,7 @@ impl fmt::Display for Violation {
 
 /// What a node says to another that it must never take back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Promise {
+pub enum Claim {
     /// It has seen this term.
     Term(Term),
     /// Its vote of this term.
@@ -331,8 +331,8 @@ impl Checker {
     }
 
     /// Takes in what a node says to another.
-    pub fn said(&mut self, node: NodeId, promise: Promise) {
-        if let Err((invariant, what)) = self.model(node).say(promise) {
+    pub fn said(&mut self, node: NodeId, claim: Claim) {
+        if let Err((invariant, what)) = self.model(node).say(claim) {
             self.report(invariant, format!("{node:?}: {what}"));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::id::{Index, NodeId, Term};
-use crate::sim::checker::{Checked, Promise};
+use crate::sim::checker::{Checked, Claim};
 
 /// An entry as far as invariants look at it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -304,13 +304,13 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn say(&mut self, promise: Promise) -> Checked {
-        match promise {
-            Promise::Term(term) if term > self.term => {
+    pub(crate) fn say(&mut self, claim: Claim) -> Checked {
+        match claim {
+            Claim::Term(term) if term > self.term => {
                 return Err(("I6", format!("speaks in {term:?}, has promised {:?}", self.term)));
             }
-            Promise::Term(term) => self.said_term = self.said_term.max(term),
-            Promise::Vote(term, whom) => {
+            Claim::Term(term) => self.said_term = self.said_term.max(term),
+            Claim::Vote(term, whom) => {
                 if let Some((said, other)) = self.said_vote
                     && said == term
                     && other != whom
@@ -322,7 +322,7 @@ impl Model {
                     self.said_vote = Some((term, whom));
                 }
             }
-            Promise::Durable(index) => {
+            Claim::Durable(index) => {
                 let durable = self.durable.last();
                 if index > durable {
                     let what = format!("acknowledges {index:?}, durable is {durable:?}");

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::raft::message::{AppendOutcome, Envelope, Message};
-use crate::sim::checker::{Checker, Promise};
+use crate::sim::checker::{Checker, Claim};
 use crate::sim::net::Flight;
 
 /// The name of a message's kind.
@@ -50,14 +50,14 @@ pub(crate) fn listen(flight: &Flight, checker: &mut Checker) {
     match message {
         // They ask about a term that nobody has promised, and promise nothing.
         Message::PreVote(_) | Message::PreVoteReply { .. } => return,
-        Message::RequestVote(_) => checker.said(from, Promise::Vote(term, from)),
+        Message::RequestVote(_) => checker.said(from, Claim::Vote(term, from)),
         Message::RequestVoteReply { granted: true } => {
-            checker.said(from, Promise::Vote(term, to));
+            checker.said(from, Claim::Vote(term, to));
         }
         Message::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
-            checker.said(from, Promise::Durable(index));
+            checker.said(from, Claim::Durable(index));
         }
         _ => {}
     }
-    checker.said(from, Promise::Term(term));
+    checker.said(from, Claim::Term(term));
 }
