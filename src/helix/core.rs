@@ -25,7 +25,7 @@ use crate::helix::evidence::{Evidence, Locker};
 use crate::helix::mailbox::Mailbox;
 use crate::helix::message::{Envelope, Kind, Message};
 use crate::helix::notary::Notary;
-use crate::helix::record::{Accepted, Locked, Promise, RECORD, Record};
+use crate::helix::record::{Accepted, Locked, RECORD, Record, VoteState};
 use crate::helix::recover::{Recovered, Tip};
 use crate::helix::rules;
 use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
@@ -87,7 +87,7 @@ pub(crate) struct Core {
     pub(crate) sync: Sync,
     pub(crate) present: Present,
     tip: RefCell<Tip>,
-    promise: RefCell<Promise>,
+    vote_state: RefCell<VoteState>,
     archive: RefCell<Archive>,
     locker: RefCell<Locker>,
     /// The last decision, not handed to the journal yet: it goes with the next record.
@@ -124,7 +124,7 @@ impl Core {
             sync: Sync::default(),
             present: Present::default(),
             tip: RefCell::new(recovered.tip),
-            promise: RefCell::new(recovered.promise),
+            vote_state: RefCell::new(recovered.vote_state),
             archive: RefCell::new(recovered.archive),
             locker: RefCell::new(locker),
             unwritten: RefCell::default(),
@@ -141,7 +141,7 @@ impl Core {
             let lsn = core.submit(&Record::Identity { instance, node });
             core.archive.borrow_mut().begins(Height(1), lsn);
         }
-        let (tip, view) = (core.tip.borrow().height, core.promise.borrow().view);
+        let (tip, view) = (core.tip.borrow().height, core.vote_state.borrow().view);
         core.observer.tell(|| Event::Started { tip, view });
         core
     }
@@ -158,8 +158,8 @@ impl Core {
         self.tip.borrow()
     }
 
-    pub(crate) fn promise(&self) -> Ref<'_, Promise> {
-        self.promise.borrow()
+    pub(crate) fn vote_state(&self) -> Ref<'_, VoteState> {
+        self.vote_state.borrow()
     }
 
     pub(crate) fn archive(&self) -> Ref<'_, Archive> {
@@ -207,35 +207,35 @@ impl Core {
     ///
     /// # Panics
     /// If it would take back an earlier promise.
-    pub(crate) fn promise_view(&self, view: View) {
-        let mut promise = self.promise.borrow_mut();
-        assert!(view >= promise.view, "a view never goes back");
-        if view > promise.view {
-            promise.view = view;
-            self.submit(&Record::View { height: promise.height, view });
+    pub(crate) fn record_view(&self, view: View) {
+        let mut vote_state = self.vote_state.borrow_mut();
+        assert!(view >= vote_state.view, "a view never goes back");
+        if view > vote_state.view {
+            vote_state.view = view;
+            self.submit(&Record::View { height: vote_state.height, view });
         }
     }
 
     /// Votes for a block, if that contradicts no earlier promise; whether it did.
-    pub(crate) fn promise_vote(&self, accepted: Accepted) -> bool {
-        let mut promise = self.promise.borrow_mut();
+    pub(crate) fn record_vote(&self, accepted: Accepted) -> bool {
+        let mut vote_state = self.vote_state.borrow_mut();
         let (view, hash) = (accepted.view, accepted.hash);
-        if promise.voted() == Some((view, hash)) && promise.view == view {
+        if vote_state.voted() == Some((view, hash)) && vote_state.view == view {
             return true;
         }
-        if !rules::may_accept(promise.view, promise.voted(), view, hash) {
+        if !rules::may_accept(vote_state.view, vote_state.voted(), view, hash) {
             return false;
         }
-        let known = promise.block(hash).is_some();
+        let known = vote_state.block(hash).is_some();
         self.submit(&Record::Vote {
-            height: promise.height,
+            height: vote_state.height,
             view,
             hash,
             proposal: accepted.proposal,
             block: (!known).then(|| (*accepted.block).clone()),
         });
-        promise.view = view;
-        promise.accepted = Some(accepted);
+        vote_state.view = view;
+        vote_state.accepted = Some(accepted);
         true
     }
 
@@ -243,15 +243,15 @@ impl Core {
     ///
     /// # Panics
     /// If this node did not vote for it, or has left the view.
-    pub(crate) fn promise_lock(&self, locked: Locked) {
-        let mut promise = self.promise.borrow_mut();
+    pub(crate) fn record_lock(&self, locked: Locked) {
+        let mut vote_state = self.vote_state.borrow_mut();
         let (view, hash) = (locked.proof.view, locked.proof.hash);
-        assert_eq!(promise.voted(), Some((view, hash)), "a lock follows a vote");
-        assert_eq!(promise.view, view, "nothing of an earlier view is signed");
-        let height = promise.height;
+        assert_eq!(vote_state.voted(), Some((view, hash)), "a lock follows a vote");
+        assert_eq!(vote_state.view, view, "nothing of an earlier view is signed");
+        let height = vote_state.height;
         self.submit(&Record::Lock { height, proof: locked.proof.clone() });
         self.observer.tell(|| Event::Prepared { height, view, hash });
-        promise.locked = Some(locked);
+        vote_state.locked = Some(locked);
     }
 
     /// Puts a decided block at the end of the chain. What was promised for its height is fulfilled.
@@ -261,11 +261,11 @@ impl Core {
     pub(crate) fn extend(&self, tip: Tip) {
         self.write_decision();
         let Some((block, proof)) = &tip.decided else { return };
-        let known = self.promise.borrow().block(tip.hash).is_some();
-        let known = known && self.promise.borrow().height == tip.height;
+        let known = self.vote_state.borrow().block(tip.hash).is_some();
+        let known = known && self.vote_state.borrow().height == tip.height;
         let block = (!known).then(|| (**block).clone());
         self.unwritten.replace(Some(Record::Decided { proof: (**proof).clone(), block }));
-        self.promise.replace(Promise::new(tip.height.next()));
+        self.vote_state.replace(VoteState::new(tip.height.next()));
         self.tip.replace(tip);
         // Words about a height that is decided help nobody who cannot fetch the block.
         self.own.borrow_mut().clear();

@@ -88,11 +88,13 @@ impl Changes {
 impl Term<'_> {
     /// Where this height begins for this node: at the first view, or where it was when it stopped.
     pub(crate) fn first_ticket(&self) -> Ticket {
-        let promise = self.core.promise();
-        let accepted = promise.accepted.as_ref();
-        match accepted.filter(|accepted| accepted.view == promise.view) {
+        let vote_state = self.core.vote_state();
+        let accepted = vote_state.accepted.as_ref();
+        match accepted.filter(|accepted| accepted.view == vote_state.view) {
             Some(accepted) if self.is_member() => Ticket::Resumed(accepted.clone()),
-            None if promise.view > View::ZERO && self.is_member() => Ticket::Changing(promise.view),
+            None if vote_state.view > View::ZERO && self.is_member() => {
+                Ticket::Changing(vote_state.view)
+            }
             _ => Ticket::First,
         }
     }
@@ -122,7 +124,7 @@ impl Term<'_> {
             let hash = block.hash(core.config.instance);
             change.prepared.as_ref().is_some_and(|proof| proof.hash == hash)
         });
-        let held = |proof: &crate::helix::PreparedProof| core.promise().block(proof.hash);
+        let held = |proof: &crate::helix::PreparedProof| core.vote_state().block(proof.hash);
         let block = block.or_else(|| change.prepared.as_ref().and_then(held));
         if leads && change.prepared.is_some() && block.is_none() {
             // Without the block its proof would only be in the way.

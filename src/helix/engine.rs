@@ -186,7 +186,7 @@ impl Engine {
     #[must_use]
     pub fn promised(&self) -> Height {
         let tip = self.0.tip().height;
-        if self.0.promise().locked.is_some() { tip.next() } else { tip }
+        if self.0.vote_state().locked.is_some() { tip.next() } else { tip }
     }
 
     /// Whether the disk has no room.

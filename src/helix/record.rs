@@ -73,7 +73,7 @@ pub(crate) struct Locked {
 /// What a node must never contradict, at the height that it is deciding. It changes in memory in
 /// the same poll in which its record is handed to the journal, and never goes back.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Promise {
+pub(crate) struct VoteState {
     /// The height that it is about: the one after the last decided block.
     pub(crate) height: Height,
     /// The highest view that it takes part in.
@@ -84,7 +84,7 @@ pub(crate) struct Promise {
     pub(crate) locked: Option<Locked>,
 }
 
-impl Promise {
+impl VoteState {
     /// Nothing promised yet at `height`.
     pub(crate) fn new(height: Height) -> Self {
         Self { height, ..Self::default() }

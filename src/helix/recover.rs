@@ -10,7 +10,7 @@ use crate::helix::block::{Block, Hash, Seed};
 use crate::helix::certificate::BlockProof;
 use crate::helix::config::Config;
 use crate::helix::evidence::Evidence;
-use crate::helix::record::{Accepted, Locked, Promise, Record};
+use crate::helix::record::{Accepted, Locked, Record, VoteState};
 use crate::id::Height;
 use crate::journal::{self, Journal, Lsn, Options};
 
@@ -62,7 +62,7 @@ impl Tip {
 /// What was read back.
 pub(crate) struct Recovered {
     pub(crate) tip: Tip,
-    pub(crate) promise: Promise,
+    pub(crate) vote_state: VoteState,
     pub(crate) archive: Archive,
     pub(crate) evidence: Vec<Evidence>,
     /// The journal has no first record yet.
@@ -97,7 +97,7 @@ impl<'a> Replay<'a> {
     fn new(config: &'a Config) -> Self {
         let found = Recovered {
             tip: Tip::genesis(config),
-            promise: Promise::new(Height(1)),
+            vote_state: VoteState::new(Height(1)),
             archive: Archive::default(),
             evidence: Vec::new(),
             is_new: true,
@@ -114,30 +114,32 @@ impl<'a> Replay<'a> {
             found.archive.begins(Height(1), lsn);
             return self.check(&decoded, lsn);
         }
-        let promise = &mut found.promise;
+        let vote_state = &mut found.vote_state;
         match decoded {
             Record::Identity { .. } => return Err(damaged(lsn, "a second identity")),
-            Record::View { height, view } if height == promise.height && view > promise.view => {
-                promise.view = view;
+            Record::View { height, view }
+                if height == vote_state.height && view > vote_state.view =>
+            {
+                vote_state.view = view;
             }
-            Record::Vote { height, view, hash, proposal, block } if height == promise.height => {
+            Record::Vote { height, view, hash, proposal, block } if height == vote_state.height => {
                 if let Some(block) = block {
                     self.voted.insert(hash, Rc::new(block));
                 }
                 let block = self.voted.get(&hash).cloned();
                 let block = block.ok_or_else(|| damaged(lsn, "a vote for no known block"))?;
-                promise.view = promise.view.max(view);
-                promise.accepted = Some(Accepted { view, hash, proposal, block });
+                vote_state.view = vote_state.view.max(view);
+                vote_state.accepted = Some(Accepted { view, hash, proposal, block });
             }
-            Record::Lock { height, proof } if height == promise.height => {
+            Record::Lock { height, proof } if height == vote_state.height => {
                 let block = self.voted.get(&proof.hash).cloned();
                 let block = block.ok_or_else(|| damaged(lsn, "a lock on no known block"))?;
-                promise.locked = Some(Locked { proof, block });
+                vote_state.locked = Some(Locked { proof, block });
             }
             Record::Decided { proof, block } => return self.decided(lsn, proof, block),
             Record::Evidence(evidence) => found.evidence.push(evidence),
             Record::View { .. } | Record::Vote { .. } | Record::Lock { .. } => {
-                return Err(damaged(lsn, "a promise about another height"));
+                return Err(damaged(lsn, "a record about another height"));
             }
         }
         Ok(())
@@ -151,7 +153,7 @@ impl<'a> Replay<'a> {
         }
         let next = proof.height.next();
         self.found.tip = Tip::after(self.config, block, Rc::new(proof), true);
-        self.found.promise = Promise::new(next);
+        self.found.vote_state = VoteState::new(next);
         self.found.archive.begins(next, Lsn(lsn.0 + 1));
         self.voted.clear();
         Ok(())

@@ -40,7 +40,7 @@ pub(crate) struct Requests<R> {
 }
 
 /// The answer to come.
-pub(crate) type Promise<R> = Answer<Result<Applied<R>, Refused>>;
+pub(crate) type Pending<R> = Answer<Result<Applied<R>, Refused>>;
 
 impl<R> Requests<R> {
     /// `first` is the number of the first request: random, so that commands of an earlier life are
@@ -58,7 +58,7 @@ impl<R> Requests<R> {
     }
 
     /// A client proposes; returns the request's number and the answer to come.
-    pub(crate) fn propose(&mut self, payload: Bytes, now: Time) -> (u64, Promise<R>) {
+    pub(crate) fn propose(&mut self, payload: Bytes, now: Time) -> (u64, Pending<R>) {
         let (reply, answer) = oneshot();
         (self.add(Some(payload), now, Waiter::Proposer(reply)), answer)
     }

@@ -36,7 +36,7 @@ use crate::helix::node::{Applied, Options};
 use crate::helix::note::{Note, with_commands};
 use crate::helix::pool::{Bounds, Patience, Pool};
 use crate::helix::reads::{Pace, Read, Reads};
-use crate::helix::requests::{Promise, Requests, Waiter};
+use crate::helix::requests::{Pending, Requests, Waiter};
 use crate::helix::spi::{Blocks, Boxed, Chain, Content, Round};
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
@@ -211,7 +211,7 @@ impl<M: StateMachine> Service<M> {
         self.recovered.set(height);
     }
 
-    pub(crate) fn propose(&self, payload: Bytes) -> Promise<M::Response> {
+    pub(crate) fn propose(&self, payload: Bytes) -> Pending<M::Response> {
         let (number, answer) =
             self.requests.borrow_mut().propose(payload.clone(), self.clock.now());
         self.stand(number, Some(payload));

@@ -352,7 +352,7 @@ impl<'a> Term<'a> {
         if vote.view != View::ZERO || from != self.committee.leader(View::ZERO) {
             return core.drop_malformed();
         }
-        let before = self.proposal.borrow().clone().or_else(|| core.promise().accepted.clone());
+        let before = self.proposal.borrow().clone().or_else(|| core.vote_state().accepted.clone());
         if before.as_ref().is_some_and(|before| before.view > vote.view) {
             // Its view is over, and what came later is of more use.
             return;
@@ -442,7 +442,7 @@ impl<'a> Term<'a> {
     fn known_block(&self, hash: Hash) -> Option<Rc<Block>> {
         let proposal = self.proposal.borrow();
         let proposed = proposal.as_ref().filter(|proposal| proposal.hash == hash);
-        proposed.map(|p| p.block.clone()).or_else(|| self.core.promise().block(hash))
+        proposed.map(|p| p.block.clone()).or_else(|| self.core.vote_state().block(hash))
     }
 
     /// Says a word of this view to all members, again and again until the view ends; a vote is

@@ -49,11 +49,11 @@ async fn take_part(term: &Term<'_>, ticket: Ticket) -> Infallible {
     let Some(Accepted { view, hash, proposal, block }) = accepted else {
         return pending().await;
     };
-    let held = term.core.promise().locked.as_ref().is_some_and(|l| l.proof.view == view);
+    let held = term.core.vote_state().locked.as_ref().is_some_and(|l| l.proof.view == view);
     if !held {
         let prepares = term.core.until(|| term.prepared(view, hash)).await;
         let proof = PreparedProof { view, hash, proposal, prepares };
-        term.core.promise_lock(Locked { proof, block });
+        term.core.record_lock(Locked { proof, block });
     }
     let (height, seed) = (term.height, &term.tip.seed);
     let share = term.core.notary.keys.seeds().map(|scheme| scheme.share(height, seed));
@@ -64,8 +64,8 @@ async fn take_part(term: &Term<'_>, ticket: Ticket) -> Infallible {
 
 /// Asks for a view, and waits until its leader has enough of the same.
 async fn leave_for(term: &Term<'_>, view: View) -> Infallible {
-    term.core.promise_view(view);
-    let locked = term.core.promise().locked.clone();
+    term.core.record_view(view);
+    let locked = term.core.vote_state().locked.clone();
     let (proof, block) = locked.map(|l| (l.proof, (*l.block).clone())).unzip();
     let subject = prepared_digest(proof.as_ref());
     let change = term.core.notary.view_change(term.height, view, proof);
@@ -93,7 +93,7 @@ async fn propose_first(term: &Term<'_>) -> Option<Accepted> {
     let vote = sign(term, Kind::PrePrepare, View::ZERO, hash);
     let proposal = vote.signature;
     let accepted = Accepted { view: View::ZERO, hash, proposal, block: block.clone() };
-    if !term.core.promise_vote(accepted.clone()) {
+    if !term.core.record_vote(accepted.clone()) {
         return None;
     }
     term.say(&Message::PrePrepare { vote, block: (*block).clone() });
@@ -114,7 +114,7 @@ async fn propose_again(term: &Term<'_>, elected: Elected) -> Option<Accepted> {
     term.core.tell_signed(Kind::PrePrepare, term.height, view, hash);
     term.core.tell_signed(Kind::NewView, term.height, view, subject);
     let accepted = Accepted { view, hash, proposal: new_view.proposal, block };
-    if !term.core.promise_vote(accepted.clone()) {
+    if !term.core.record_vote(accepted.clone()) {
         return None;
     }
     term.say(&Message::NewView(Box::new(new_view)));
@@ -184,7 +184,7 @@ async fn judge(term: &Term<'_>, accepted: Accepted) -> Option<Accepted> {
 /// Votes for a block, unless an earlier promise forbids it.
 fn vote(term: &Term<'_>, accepted: Accepted) -> Option<Accepted> {
     let Accepted { view, hash, proposal, .. } = accepted;
-    if !term.core.promise_vote(accepted.clone()) {
+    if !term.core.record_vote(accepted.clone()) {
         return None;
     }
     if term.committee.leader(view) != term.core.me() {
