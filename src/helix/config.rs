@@ -13,7 +13,7 @@ pub struct Timing {
     /// The longest that any view may last; `None` for no limit, as the protocol has it. With a limit
     /// a cluster that was cut for an hour decides again soon after it is whole.
     pub cap: Option<Duration>,
-    /// After what time a word that nobody has answered is said again; the pause doubles, up to
+    /// After what time a message that nobody has answered is sent again; the pause doubles, up to
     /// eight times this.
     pub resend: Duration,
     /// How often a node tells the others how far it is, when there is nothing else to say.
@@ -42,7 +42,7 @@ impl Timing {
 pub struct Limits {
     /// Bytes of a block's payload: larger ones would hold up every vote behind them.
     pub block_bytes_max: usize,
-    /// How many heights ahead of the present one words are kept for: a node that is further behind
+    /// How many heights ahead of the present one messages are kept for: a node that is further behind
     /// fetches blocks instead.
     pub window: u64,
     /// Bytes of decided blocks in one answer to a node that is behind.

@@ -1,11 +1,11 @@
 //! The node scope: what outlives every term and every view.
 //!
-//! It owns the promise, the journal, the outbox, the end of the chain, and the services that it
+//! It owns the vote state, the journal, the outbox, the end of the chain, and the services that it
 //! lends to each term. A scope inside borrows it for as long as it lasts.
 //!
-//! Order of work, always: decide, persist, speak. A promise changes in memory in the same poll in
-//! which its record is handed to the journal, and is never taken back; a word leaves only when the
-//! promise that it rests on is durable, and it is counted here at that same moment and not before.
+//! Order of work, always: decide, persist, speak. The vote state changes in memory in the same poll in
+//! which its record is handed to the journal, and is never taken back; a message leaves only when the
+//! record that it rests on is durable, and it is counted here at that same moment and not before.
 //! Dropping the scope that spoke takes nothing back.
 
 use std::cell::{Cell, Ref, RefCell};
@@ -49,7 +49,7 @@ impl From<Fatal> for Stop {
     }
 }
 
-/// A word that waits for its promise to become durable.
+/// A message that waits for its record to become durable.
 struct Word {
     lsn: Lsn,
     to: Vec<NodeId>,
@@ -80,7 +80,7 @@ pub(crate) struct Core {
     pub(crate) blocks: Box<dyn Blocks>,
     pub(crate) chain: Box<dyn Chain>,
     pub(crate) trigger: Box<dyn Trigger>,
-    /// Rung by whatever may be of interest to the scopes: frames, syncs, words of the application.
+    /// Notified by whatever may be of interest to the scopes: frames, syncs, words of the application.
     pub(crate) wake: Notify,
     pub(crate) shutdown: Cell<bool>,
     pub(crate) mailbox: Mailbox,
@@ -93,7 +93,7 @@ pub(crate) struct Core {
     /// The last decision, not handed to the journal yet: it goes with the next record.
     unwritten: RefCell<Option<Record>>,
     outbox: RefCell<VecDeque<Word>>,
-    /// Own words that are durable and not counted yet.
+    /// Own messages that are durable and not counted yet.
     own: RefCell<VecDeque<Message>>,
 }
 
@@ -170,7 +170,7 @@ impl Core {
         self.locker.borrow()
     }
 
-    /// Waits until `ready` has something. Whoever changes what it looks at notifies, or is
+    /// Waits until `ready` has something. A change of what it looks at notifies `wake`, or is
     /// polled before it.
     ///
     /// Everything of a node is one task and is polled whenever anything happens, so this needs no
@@ -179,7 +179,7 @@ impl Core {
         poll_fn(|_| ready().map_or(Poll::Pending, Poll::Ready)).await
     }
 
-    // ---- promises ----
+    // ---- the vote state ----
 
     fn submit(&self, record: &Record) -> Lsn {
         self.write_decision();
@@ -284,9 +284,9 @@ impl Core {
         }
     }
 
-    // ---- words ----
+    // ---- messages ----
 
-    /// Says a word of the protocol to `to`, as soon as everything promised so far is durable, and
+    /// Says a message of the protocol to `to`, as soon as everything promised so far is durable, and
     /// counts `own` here then. Returns the frame, to be said again.
     pub(crate) fn say(&self, to: Vec<NodeId>, message: &Message, own: Option<Message>) -> Bytes {
         let frame = Envelope::encode(self.config.instance, message);
@@ -303,7 +303,7 @@ impl Core {
         self.observer.tell(|| Event::Signed { kind, height, view, subject });
     }
 
-    /// Says again what was said before, or a word that promises nothing.
+    /// Says again what was said before, or a message that promises nothing.
     pub(crate) fn send(&self, to: NodeId, frame: Bytes) {
         self.env.net.send(to, frame);
     }
@@ -313,7 +313,7 @@ impl Core {
         self.send(to, Envelope::encode(self.config.instance, message));
     }
 
-    /// Lets the words leave whose promises are durable.
+    /// Lets the messages leave whose records are durable.
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
         let mut outbox = self.outbox.borrow_mut();
@@ -325,7 +325,7 @@ impl Core {
         }
     }
 
-    /// The next own word that has left and is to be counted.
+    /// The next own message that has left and is to be counted.
     pub(crate) fn take_own(&self) -> Option<Message> {
         self.own.borrow_mut().pop_front()
     }

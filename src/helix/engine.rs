@@ -73,7 +73,7 @@ pub struct Status {
     pub signed: u64,
     /// Signatures checked.
     pub verified: u64,
-    /// Words about later heights that are kept.
+    /// messages about later heights that are kept.
     pub kept: usize,
     /// Bytes that the journal takes on disk.
     pub journal_bytes: u64,
@@ -144,7 +144,7 @@ impl Engine {
         proven.map_err(|wrong| wrong.to_string())
     }
 
-    /// Sends a word of the layer above to a peer: it arrives at its
+    /// Sends a message of the layer above to a peer: it arrives at its
     /// [`Chain::heard`](super::spi::Chain::heard), or is lost. It is not signed.
     pub fn tell(&self, to: NodeId, note: Bytes) {
         self.0.tell(to, &Message::Note(note));
@@ -378,7 +378,7 @@ impl Core {
     }
 }
 
-/// Waits until the journal has synced what was submitted, if it can, and the words have left.
+/// Waits until the journal has synced what was submitted, if it can, and the messages have left.
 async fn settled(core: &Core) {
     core.write_decision();
     let synced = async {

@@ -1,11 +1,11 @@
 //! The mailbox of the node scope: drop the past, hold the future, deliver the present.
 //!
-//! Whatever arrives passes here once. A word about a height that is decided is dropped, and its
-//! sender is told how far we are. A word about one of the next heights is kept, if its signature is
+//! Whatever arrives passes here once. A message about a height that is decided is dropped, and its
+//! sender is told how far we are. A message about one of the next heights is kept, if its signature is
 //! right: for each sender one of each kind and height, so nobody can fill the memory, and nothing
 //! that a liar says changes what is kept of others. What is further ahead is only a hint that we
-//! are behind. A word about the present height is delivered to the term. Everything that is no
-//! word of the protocol is answered here, in every scope alike.
+//! are behind. A message about the present height is delivered to the term. Everything that is no
+//! message of the protocol is answered here, in every scope alike.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::helix::core::Core;
 use crate::helix::message::{Envelope, Kind, Message};
 use crate::id::{Height, NodeId};
 
-/// A word about the present height.
+/// A message about the present height.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) from: NodeId,
@@ -28,7 +28,7 @@ pub(crate) struct Received {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // returned and looked at, never stored
 pub(crate) enum Next {
-    /// A word about the present height.
+    /// A message about the present height.
     Message(Received),
     /// Something else: it has been dealt with.
     Handled,
@@ -39,7 +39,7 @@ pub(crate) enum Next {
 /// What the mailbox remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    /// Words about later heights, checked.
+    /// messages about later heights, checked.
     later: RefCell<BTreeMap<(Height, NodeId, Kind), Message>>,
     /// When each peer was last told how far we are.
     told: RefCell<BTreeMap<NodeId, Time>>,
@@ -128,7 +128,7 @@ impl Core {
         self.sync.claims(self, from, height.prev());
     }
 
-    /// How many words about later heights are kept.
+    /// How many messages about later heights are kept.
     pub(crate) fn kept(&self) -> usize {
         self.mailbox.later.borrow().len()
     }

@@ -10,7 +10,7 @@
 //!
 //! The rest are not signed and decide nothing: [`Tip`](Message::Tip), [`FetchBlocks`](Message::FetchBlocks)
 //! and [`Blocks`](Message::Blocks) bring a node up to date (a block comes with its proof), and
-//! [`Note`](Message::Note) carries words of the layer above.
+//! [`Note`](Message::Note) carries messages of the layer above.
 //!
 //! *Who speaks* is the peer from whom the frame came. No message names its own sender, so none can
 //! claim to be another's; words of others, inside proofs and [`NewView`], carry their name and
@@ -187,7 +187,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The height that it is about, if it is a word of the protocol.
+    /// The height that it is about, if it is a message of the protocol.
     #[must_use]
     pub fn height(&self) -> Option<Height> {
         match self {
@@ -220,7 +220,7 @@ impl Message {
         plain && inside
     }
 
-    /// The view that it is about, if it is a word of the protocol.
+    /// The view that it is about, if it is a message of the protocol.
     #[must_use]
     pub fn view(&self) -> Option<View> {
         match self {

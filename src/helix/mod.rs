@@ -54,7 +54,7 @@
 //!   joins the lowest of these (PBFT, section 4.5.2). What nobody has answered is said again. So a
 //!   lost message costs no view, and members that were apart come together again.
 //! - A VIEW_CHANGE whose proof comes without its block does not count with the leader who needs it.
-//! - Words about later heights are kept only if they are genuine, one of each kind, sender and
+//! - messages about later heights are kept only if they are genuine, one of each kind, sender and
 //!   height, for four heights. There is no mark that a liar could push up.
 //! - Callbacks are futures, and dropped by an election, a decision or a block from elsewhere, at once
 //!   and whether they cooperate or not. Heights follow one another in a loop, not by recursion.

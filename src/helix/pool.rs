@@ -244,7 +244,7 @@ impl Pool {
     }
 
     /// Own commands that everybody is to be told now: each after a while, and again now and then,
-    /// for words may be lost.
+    /// for messages may be lost.
     pub(crate) fn spread_due(&mut self, now: Time) -> Vec<Command> {
         let (leader, patience) = (self.leader.filter(|&leader| leader != self.me), self.patience);
         let mut commands = Vec::new();
@@ -404,7 +404,7 @@ mod tests {
         assert!(pool.spread_due(Time(SECOND / 2 - 1)).is_empty());
         assert_eq!(numbers(&pool.spread_due(Time(SECOND / 2))), [1]);
         assert!(pool.spread_due(Time(SECOND)).is_empty());
-        assert_eq!(numbers(&pool.spread_due(Time(SECOND * 5 / 2))), [1], "words may be lost");
+        assert_eq!(numbers(&pool.spread_due(Time(SECOND * 5 / 2))), [1], "messages may be lost");
         pool.led_by(ME);
         assert!(pool.for_leader(Time(3)).is_empty());
     }

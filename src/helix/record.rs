@@ -1,6 +1,6 @@
 //! What a helix node writes into its journal, and what a restart makes of it.
 //!
-//! Every promise is a record before it is a word on the wire: which view this node has left for,
+//! Every vote is a record before it is a message on the wire: which view this node has left for,
 //! which block it accepted, that it holds the proof of a quorum's acceptance. A decided block is a
 //! record, too; one that was accepted before is not written twice.
 

@@ -79,7 +79,7 @@ pub(crate) struct Term<'a> {
     commits: RefCell<Votes>,
     shares: RefCell<Shares>,
     pub(crate) changes: RefCell<Changes>,
-    /// Words of the present view, and the promise on which each rests: to be said again.
+    /// Messages of the present view, and the record on which each rests: to be said again.
     said: RefCell<Vec<(journal::Lsn, Vec<NodeId>, Bytes)>>,
 }
 
@@ -320,9 +320,9 @@ impl<'a> Term<'a> {
         first(core.trigger.elapsed(self.height, view), core.blocks.neglected()).await;
     }
 
-    // ---- words ----
+    // ---- messages ----
 
-    /// Takes in a word about this height; a ticket if another view must begin.
+    /// Takes in a message about this height; a ticket if another view must begin.
     fn hear(&self, received: Received) -> Option<Ticket> {
         let Received { from, message, checked } = received;
         if !self.committee.contains(from) || !self.is_member() {
@@ -445,7 +445,7 @@ impl<'a> Term<'a> {
         proposed.map(|p| p.block.clone()).or_else(|| self.core.vote_state().block(hash))
     }
 
-    /// Says a word of this view to all members, again and again until the view ends; a vote is
+    /// Sends a message of this view to all members, again and again until the view ends; a vote is
     /// counted here, too.
     pub(crate) fn say(&self, message: &Message) {
         let is_vote = matches!(message, Message::Prepare(_) | Message::Commit { .. });
