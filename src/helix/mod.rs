@@ -22,7 +22,7 @@
 //! - `view`: the protocol, from top to bottom; `term`: what ends a view; `election`: how a view
 //!   comes to its leader;
 //! - [`rules`]: the decisions that safety rests on, as pure functions;
-//! - [`committee`], [`tally`], [`certificate`], [`checks`], [`notary`], [`evidence`]: who decides,
+//! - [`committee`], [`votes`], [`certificate`], [`checks`], [`notary`], [`evidence`]: who decides,
 //!   counting, proofs, checking them, signing, and what is kept against liars;
 //! - `core`: the node scope; `record`, `recover`, `archive`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
@@ -106,12 +106,12 @@ mod service;
 mod sizes;
 pub mod spi;
 mod sync;
-pub mod tally;
 mod term;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trigger;
 mod view;
+pub mod votes;
 
 pub use block::{Block, Hash, Seed};
 pub use certificate::{BlockProof, PreparedProof};
