@@ -124,7 +124,7 @@ impl Rig {
     }
 
     fn vote(&self, node: NodeId, kind: Kind, view: View, hash: Hash) -> Vote {
-        self.cluster.notary(node, INSTANCE).vote(kind, H1, view, hash)
+        self.cluster.signer(node, INSTANCE).vote(kind, H1, view, hash)
     }
 
     fn commit(&self, node: NodeId, view: View, hash: Hash) -> Message {
@@ -206,13 +206,13 @@ fn a_bare_preprepare_of_view_1_replaces_nothing() {
 
 /// Votes of others for a view, invented by the liar; its own is right.
 fn garbage(rig: &Rig, liar: NodeId, view: View) -> Vec<(NodeId, ViewChange)> {
-    let own = rig.cluster.notary(liar, INSTANCE).view_change(H1, view, None);
+    let own = rig.cluster.signer(liar, INSTANCE).view_change(H1, view, None);
     let invented = ViewChange { signature: Signature([7; 64]), ..own.clone() };
     vec![(N1, invented.clone()), (N2, own), (N3, invented)]
 }
 
 fn new_view(rig: &Rig, liar: NodeId, view: View, changes: Vec<(NodeId, ViewChange)>) -> NewView {
-    rig.cluster.notary(liar, INSTANCE).new_view(H1, view, changes, evil(liar))
+    rig.cluster.signer(liar, INSTANCE).new_view(H1, view, changes, evil(liar))
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_new_view_with_invented_votes_replaces_nothing() {
 fn a_new_view_of_another_block_than_the_proven_one_replaces_nothing() {
     let rig = decided_by_one();
     rig.run(600);
-    let own = rig.cluster.notary(N2, INSTANCE).view_change(H1, V1, None);
+    let own = rig.cluster.signer(N2, INSTANCE).view_change(H1, V1, None);
     let [three, four] = [N3, N4].map(|node| rig.change_of(node, V1));
     assert!(three.prepared.is_some(), "n3 holds a proof of the first block");
     let changes = vec![(N2, own), (N3, three), (N4, four)];
@@ -331,7 +331,7 @@ fn a_proof_without_its_block_does_not_cost_the_view() {
     let [three, four] = [N3, N4].map(|node| (node, rig.prepare_of(node).signature));
     let (view, proposal, prepares) = (V0, vote.signature, vec![three, four]);
     let proof = PreparedProof { view, hash, proposal, prepares };
-    let change = rig.cluster.notary(N1, INSTANCE).view_change(H1, V1, Some(proof));
+    let change = rig.cluster.signer(N1, INSTANCE).view_change(H1, V1, Some(proof));
     rig.inject(N1, &[N2, N3, N4], &Message::ViewChange { change, block: None });
     // View 1 begins after half a second and may last for one.
     assert!(rig.cluster.run_until_decided(H1, Duration::from_millis(800)), "in view 1");
@@ -377,11 +377,11 @@ fn an_empty_frame_is_nothing() {
 #[test]
 fn a_view_beyond_all_bounds_is_nothing() {
     must_shrug(|rig| {
-        let notary = rig.cluster.notary(N4, INSTANCE);
+        let signer = rig.cluster.signer(N4, INSTANCE);
         let height = Height(rig.tip(N1).0 + 1);
         let views = [(1 << 63) + 1, u64::MAX, 1 << 32, 1 << 31];
         let words = views.map(View).map(|view| {
-            let change = notary.view_change(height, view, None);
+            let change = signer.view_change(height, view, None);
             Envelope::encode(INSTANCE, &Message::ViewChange { change, block: None })
         });
         words.to_vec()
@@ -391,10 +391,10 @@ fn a_view_beyond_all_bounds_is_nothing() {
 #[test]
 fn a_height_beyond_all_bounds_poisons_nothing() {
     must_shrug(|rig| {
-        let notary = rig.cluster.notary(N4, INSTANCE);
+        let signer = rig.cluster.signer(N4, INSTANCE);
         let heights = [1 << 62, u64::MAX, rig.tip(N1).0 + 1_000];
         let words = heights.map(Height).map(|height| {
-            let vote = notary.vote(Kind::Prepare, height, V0, Hash([1; 32]));
+            let vote = signer.vote(Kind::Prepare, height, V0, Hash([1; 32]));
             Envelope::encode(INSTANCE, &Message::Prepare(vote))
         });
         words.to_vec()

@@ -14,8 +14,8 @@ use crate::helix::block::{Block, Hash, Seed};
 use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::committee::Committee;
 use crate::helix::message::{Kind, NewView, Signature, ViewChange, Vote};
-use crate::helix::notary::{Notary, Strictness, new_view_digest, prepared_digest};
 use crate::helix::rules;
+use crate::helix::signer::{Signer, Strictness, new_view_digest, prepared_digest};
 use crate::id::{Height, NodeId, View};
 
 /// Why something is not proven.
@@ -102,7 +102,7 @@ pub enum Wrong {
 /// A proposal that may be voted for in a view above 0: its leader has shown that a quorum left for
 /// the view, and that the block is the one that they leave no choice about, if there is one.
 ///
-/// Only [`Notary::is_new_view`] makes one.
+/// Only [`Signer::is_new_view`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Justified {
     view: View,
@@ -145,7 +145,7 @@ impl Justified {
     }
 }
 
-impl Notary {
+impl Signer {
     /// Checks a node's word that it leaves for a view.
     ///
     /// # Errors

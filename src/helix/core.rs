@@ -24,10 +24,10 @@ use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::{Evidence, Locker};
 use crate::helix::mailbox::Mailbox;
 use crate::helix::message::{Envelope, Kind, Message};
-use crate::helix::notary::Notary;
 use crate::helix::record::{Accepted, Locked, RECORD, Record, VoteState};
 use crate::helix::recover::{Recovered, Tip};
 use crate::helix::rules;
+use crate::helix::signer::Signer;
 use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
 use crate::helix::sync::Sync;
 use crate::id::{Height, NodeId, View};
@@ -75,7 +75,7 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
-    pub(crate) notary: Notary,
+    pub(crate) signer: Signer,
     pub(crate) membership: Box<dyn Membership>,
     pub(crate) blocks: Box<dyn Blocks>,
     pub(crate) chain: Box<dyn Chain>,
@@ -114,7 +114,7 @@ impl Core {
             locker.insert(evidence);
         }
         let core = Self {
-            notary: Notary::new(config.node, config.instance, spi.keys),
+            signer: Signer::new(config.node, config.instance, spi.keys),
             membership: spi.membership,
             blocks: spi.blocks,
             chain: spi.chain,

@@ -12,9 +12,9 @@ use crate::helix::checks::Justified;
 use crate::helix::event::Entry;
 use crate::helix::evidence::Evidence;
 use crate::helix::message::{Kind, NewView, Signature, ViewChange, Vote};
-use crate::helix::notary::prepared_digest;
 use crate::helix::record::Accepted;
 use crate::helix::rules;
+use crate::helix::signer::prepared_digest;
 use crate::helix::term::Term;
 use crate::id::{NodeId, View};
 
@@ -131,7 +131,7 @@ impl Term<'_> {
             core.drop_malformed();
             return None;
         }
-        if !checked && core.notary.is_view_change(&self.committee, from, &change).is_err() {
+        if !checked && core.signer.is_view_change(&self.committee, from, &change).is_err() {
             core.drop_malformed();
             return None;
         }
@@ -159,7 +159,7 @@ impl Term<'_> {
             self.suspect(from, &new_view);
             return None;
         }
-        match core.notary.is_new_view(&self.committee, from, &new_view) {
+        match core.signer.is_new_view(&self.committee, from, &new_view) {
             Ok(justified) => {
                 let proposer = (!justified.proven()).then_some(from);
                 if core.fits(justified.block(), proposer) {
@@ -187,7 +187,7 @@ impl Term<'_> {
         let hash = block.hash(core.config.instance);
         let Some(before) = proposal.filter(|before| before.hash != hash) else { return };
         let vote = Vote { height, view, hash, signature };
-        if from == self.committee.leader(view) && core.notary.is_vote(Kind::PrePrepare, from, &vote)
+        if from == self.committee.leader(view) && core.signer.is_vote(Kind::PrePrepare, from, &vote)
         {
             self.accuse(from, Kind::PrePrepare, vote, (before.hash, before.proposal));
         }

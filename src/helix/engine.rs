@@ -24,8 +24,8 @@ use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::Evidence;
 use crate::helix::mailbox::Next;
 use crate::helix::message::Message;
-use crate::helix::notary::Strictness;
 use crate::helix::recover::{Tip, recover};
+use crate::helix::signer::Strictness;
 use crate::helix::spi::Spi;
 use crate::helix::sync::{self, Learned};
 use crate::helix::term::{self, Ended, MESSAGES_PER_TURN, vouched};
@@ -140,7 +140,7 @@ impl Engine {
         let previous = previous.map(|(block, _)| block);
         let members = core.membership.committee(block.height, seed, previous).await?;
         let committee = Committee::new(members).map_err(|why| why.to_string())?;
-        let proven = core.notary.is_block_proof(&committee, block, proof, &seed, strictness);
+        let proven = core.signer.is_block_proof(&committee, block, proof, &seed, strictness);
         proven.map_err(|wrong| wrong.to_string())
     }
 
@@ -170,8 +170,8 @@ impl Engine {
             promised: self.promised(),
             trouble: present.trouble.borrow().clone(),
             evidence: core.locker().iter().cloned().collect(),
-            signed: core.notary.signed(),
-            verified: core.notary.verified(),
+            signed: core.signer.signed(),
+            verified: core.signer.verified(),
             kept: core.kept(),
             journal_bytes: core.journal.bytes_on_disk(),
             sync_us: u64::try_from(core.journal.sync_median().as_micros()).unwrap_or(u64::MAX),
@@ -362,7 +362,7 @@ impl Core {
             if self.shutdown.get() {
                 return Stop::Shutdown;
             }
-            let (decided, checked) = (self.tip().height, self.notary.verified());
+            let (decided, checked) = (self.tip().height, self.signer.verified());
             match self.next_message(decided) {
                 // A message here is about a height that is decided: too late.
                 Next::Message(_) | Next::Handled => budget.spend(self.effort_since(checked)).await,

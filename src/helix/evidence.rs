@@ -11,7 +11,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::helix::block::Hash;
 use crate::helix::message::{Kind, Signature};
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::id::{Height, NodeId, View};
 
 /// Two contradicting statements of one member.
@@ -34,10 +34,10 @@ pub struct Evidence {
 impl Evidence {
     /// Whether it proves anything: two subjects, both with the node's signature.
     #[must_use]
-    pub fn holds(&self, notary: &Notary) -> bool {
+    pub fn holds(&self, signer: &Signer) -> bool {
         let signed = |(subject, signature): &(Hash, Signature)| {
-            let statement = notary.statement(self.kind, self.height, self.view, *subject);
-            notary.check(self.node, &statement, signature)
+            let statement = signer.statement(self.kind, self.height, self.view, *subject);
+            signer.check(self.node, &statement, signature)
         };
         self.first.0 != self.second.0 && signed(&self.first) && signed(&self.second)
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn it_holds_only_if_both_were_said_and_differ() {
         let cast = Cast::new(&[1; 4]);
-        let holds = |evidence: &Evidence| evidence.holds(cast.notary(4));
+        let holds = |evidence: &Evidence| evidence.holds(cast.signer(4));
         let good = evidence(&cast, 2, 3);
         assert!(holds(&good));
         let bytes = borsh::to_vec(&good).unwrap();

@@ -85,7 +85,7 @@ impl Core {
     /// What was done since `checked` signatures had been checked, in messages heard: checking a
     /// signature takes as long as hearing some thirty.
     pub(crate) fn effort_since(&self, checked: u64) -> u32 {
-        let checked = self.notary.verified() - checked;
+        let checked = self.signer.verified() - checked;
         u32::try_from(checked).unwrap_or(u32::MAX).saturating_mul(32).saturating_add(1)
     }
 
@@ -122,7 +122,7 @@ impl Core {
         let near = near && (kind != Kind::PrePrepare || height == present.next());
         let key = (height, from, kind);
         let kept = self.mailbox.later.borrow().contains_key(&key);
-        if near && !kept && self.notary.is_vote(kind, from, vote) {
+        if near && !kept && self.signer.is_vote(kind, from, vote) {
             self.mailbox.later.borrow_mut().insert(key, message);
         }
         self.sync.claims(self, from, height.prev());

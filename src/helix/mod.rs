@@ -22,7 +22,7 @@
 //! - `view`: the protocol, from top to bottom; `term`: what ends a view; `election`: how a view
 //!   comes to its leader;
 //! - [`rules`]: the decisions that safety rests on, as pure functions;
-//! - [`committee`], [`votes`], [`certificate`], [`checks`], [`notary`], [`evidence`]: who decides,
+//! - [`committee`], [`votes`], [`certificate`], [`checks`], [`signer`], [`evidence`]: who decides,
 //!   counting, proofs, checking them, signing, and what is kept against liars;
 //! - `core`: the node scope; `record`, `recover`, `archive`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
@@ -93,7 +93,6 @@ pub mod keys;
 mod mailbox;
 pub mod message;
 pub mod node;
-pub mod notary;
 mod note;
 mod pool;
 mod reads;
@@ -102,6 +101,7 @@ mod recover;
 mod requests;
 pub mod rules;
 mod service;
+pub mod signer;
 #[cfg(test)]
 mod sizes;
 pub mod spi;
@@ -119,5 +119,5 @@ pub use config::Config;
 pub use engine::{Engine, Life};
 pub use event::{Event, Observer};
 pub use node::Node;
-pub use notary::Strictness;
+pub use signer::Strictness;
 pub use spi::{Boxed, Spi};

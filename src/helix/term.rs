@@ -32,9 +32,9 @@ use crate::helix::election::{Changes, Ticket};
 use crate::helix::event::Event;
 use crate::helix::mailbox::{Next, Received};
 use crate::helix::message::{Kind, Message, Share, Signature, Vote};
-use crate::helix::notary::Strictness;
 use crate::helix::record::Accepted;
 use crate::helix::recover::Tip;
+use crate::helix::signer::Strictness;
 use crate::helix::spi::{Boxed, Round};
 use crate::helix::sync::Learned;
 use crate::helix::view;
@@ -255,7 +255,7 @@ impl<'a> Term<'a> {
             if self.core.shutdown.get() {
                 return Err(Stop::Shutdown);
             }
-            let checked = self.core.notary.verified();
+            let checked = self.core.signer.verified();
             match self.core.next_message(self.height) {
                 Next::Message(received) => {
                     if let Some(ticket) = self.hear(received) {
@@ -286,7 +286,7 @@ impl<'a> Term<'a> {
             }
             let learned = core.sync.take_arrived(height)?;
             let Learned { block, proof, from } = &learned;
-            let proven = core.notary.is_block_proof(
+            let proven = core.signer.is_block_proof(
                 &self.committee,
                 block,
                 proof,
@@ -360,7 +360,7 @@ impl<'a> Term<'a> {
         if before.as_ref().is_some_and(|before| before.hash == vote.hash) {
             return;
         }
-        if !checked && !core.notary.is_vote(Kind::PrePrepare, from, &vote) {
+        if !checked && !core.signer.is_vote(Kind::PrePrepare, from, &vote) {
             return core.drop_malformed();
         }
         if let Some(before) = before {
@@ -381,9 +381,9 @@ impl<'a> Term<'a> {
     }
 
     fn hear_commit(&self, from: NodeId, vote: Vote, share: Option<Share>, checked: bool) {
-        let (notary, seed) = (&self.core.notary, &self.tip.seed);
+        let (signer, seed) = (&self.core.signer, &self.tip.seed);
         let mut shares = self.shares.borrow_mut();
-        if !shares.insert(notary, self.height, seed, from, share.as_ref()) {
+        if !shares.insert(signer, self.height, seed, from, share.as_ref()) {
             return self.core.drop_malformed();
         }
         self.count(&self.commits, Kind::Commit, from, vote, checked);
@@ -397,15 +397,15 @@ impl<'a> Term<'a> {
         vote: Vote,
         mut checked: bool,
     ) {
-        let notary = &self.core.notary;
+        let signer = &self.core.signer;
         if !checked && vote.view > self.view.get() {
             // Nothing is kept for later that is not known to be genuine.
-            checked = notary.is_vote(kind, from, &vote);
+            checked = signer.is_vote(kind, from, &vote);
             if !checked {
                 return self.core.drop_malformed();
             }
         }
-        match votes.borrow_mut().insert(notary, from, vote, checked) {
+        match votes.borrow_mut().insert(signer, from, vote, checked) {
             Inserted::New | Inserted::Known => {}
             Inserted::Refused => self.core.drop_malformed(),
             Inserted::Contradicts(evidence) => self.core.accuse(evidence),
@@ -424,18 +424,18 @@ impl<'a> Term<'a> {
     /// Votes of a quorum for the block, if there are.
     pub(crate) fn prepared(&self, view: View, hash: Hash) -> Option<Vec<(NodeId, Signature)>> {
         let leader = Some(self.committee.leader(view));
-        let (committee, notary) = (&self.committee, &self.core.notary);
-        self.prepares.borrow_mut().quorum(committee, notary, view, hash, leader)
+        let (committee, signer) = (&self.committee, &self.core.signer);
+        self.prepares.borrow_mut().quorum(committee, signer, view, hash, leader)
     }
 
     /// The block that a quorum has committed to, in whichever view, and the proof.
     pub(crate) fn decision(&self) -> Option<(Rc<Block>, Rc<BlockProof>)> {
         let mut commits = self.commits.borrow_mut();
-        let (committee, notary, height) = (&self.committee, &self.core.notary, self.height);
+        let (committee, signer, height) = (&self.committee, &self.core.signer, self.height);
         let (view, hash) = commits.candidate(committee)?;
         let block = self.known_block(hash)?;
-        let commits = commits.quorum(committee, notary, view, hash, None)?;
-        let seed = self.shares.borrow().aggregate(notary, committee, height);
+        let commits = commits.quorum(committee, signer, view, hash, None)?;
+        let seed = self.shares.borrow().aggregate(signer, committee, height);
         Some((block, Rc::new(block_proof(committee, height, view, hash, commits, seed))))
     }
 

@@ -11,7 +11,7 @@ use crate::helix::checks::block_proof;
 use crate::helix::committee::Committee;
 use crate::helix::keys::Ed25519;
 use crate::helix::message::{Kind, Share, Signature, ViewChange, Vote};
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::helix::spi::{Keys, Member, SeedScheme};
 use crate::id::{ClusterId, Height, NodeId, View};
 
@@ -32,7 +32,7 @@ pub(crate) fn keys(node: u64, count: u64) -> Ed25519 {
 /// A committee of nodes 1, 2, ... in this order, and two nodes with good keys that are not in it.
 pub(crate) struct Cast {
     pub(crate) committee: Committee,
-    notaries: BTreeMap<u64, Notary>,
+    signers: BTreeMap<u64, Signer>,
 }
 
 impl Cast {
@@ -50,21 +50,21 @@ impl Cast {
         let count = weights.len() as u64 + 2;
         let member = |(&weight, node)| Member { node: NodeId(node), weight };
         let members = weights.iter().zip(1..).map(member).collect();
-        let notary = |id| (id, Notary::new(NodeId(id), INSTANCE, make(keys(id, count))));
+        let signer = |id| (id, Signer::new(NodeId(id), INSTANCE, make(keys(id, count))));
         Self {
             committee: Committee::new(members).expect("a committee"),
-            notaries: (1..=count).map(notary).collect(),
+            signers: (1..=count).map(signer).collect(),
         }
     }
 
-    /// A node's notary.
-    pub(crate) fn notary(&self, node: u64) -> &Notary {
-        &self.notaries[&node]
+    /// A node's signer.
+    pub(crate) fn signer(&self, node: u64) -> &Signer {
+        &self.signers[&node]
     }
 
     /// A node's vote.
     pub(crate) fn vote(&self, node: u64, kind: Kind, view: u64, hash: Hash) -> Vote {
-        self.notary(node).vote(kind, HEIGHT, View(view), hash)
+        self.signer(node).vote(kind, HEIGHT, View(view), hash)
     }
 
     /// A node's name and the signature of its vote.
@@ -96,7 +96,7 @@ impl Cast {
         view: u64,
         prepared: Option<PreparedProof>,
     ) -> (NodeId, ViewChange) {
-        (NodeId(node), self.notary(node).view_change(HEIGHT, View(view), prepared))
+        (NodeId(node), self.signer(node).view_change(HEIGHT, View(view), prepared))
     }
 
     /// A proof that these nodes committed a block; of just a quorum of them, if they are one.

@@ -16,8 +16,8 @@ use crate::helix::checks::Justified;
 use crate::helix::election::{Elected, Ticket};
 use crate::helix::event::Event;
 use crate::helix::message::{Kind, Message, Vote};
-use crate::helix::notary::{new_view_digest, prepared_digest};
 use crate::helix::record::{Accepted, Locked};
+use crate::helix::signer::{new_view_digest, prepared_digest};
 use crate::helix::spi::Content;
 use crate::helix::term::Term;
 use crate::id::View;
@@ -56,7 +56,7 @@ async fn take_part(term: &Term<'_>, ticket: Ticket) -> Infallible {
         term.core.record_lock(Locked { proof, block });
     }
     let (height, seed) = (term.height, &term.tip.seed);
-    let share = term.core.notary.keys.seeds().map(|scheme| scheme.share(height, seed));
+    let share = term.core.signer.keys.seeds().map(|scheme| scheme.share(height, seed));
     let vote = sign(term, Kind::Commit, view, hash);
     term.say(&Message::Commit { vote, share });
     pending().await
@@ -68,7 +68,7 @@ async fn leave_for(term: &Term<'_>, view: View) -> Infallible {
     let locked = term.core.vote_state().locked.clone();
     let (proof, block) = locked.map(|l| (l.proof, (*l.block).clone())).unzip();
     let subject = prepared_digest(proof.as_ref());
-    let change = term.core.notary.view_change(term.height, view, proof);
+    let change = term.core.signer.view_change(term.height, view, proof);
     term.core.tell_signed(Kind::ViewChange, term.height, view, subject);
     let leader = term.committee.leader(view);
     // The leader may need the block: the others have it from the leader then.
@@ -108,9 +108,9 @@ async fn propose_again(term: &Term<'_>, elected: Elected) -> Option<Accepted> {
         None => create(term, view).await?,
     };
     let hash = block.hash(term.core.config.instance);
-    let notary = &term.core.notary;
+    let signer = &term.core.signer;
     let subject = new_view_digest(&changes, hash);
-    let new_view = notary.new_view(term.height, view, changes, (*block).clone());
+    let new_view = signer.new_view(term.height, view, changes, (*block).clone());
     term.core.tell_signed(Kind::PrePrepare, term.height, view, hash);
     term.core.tell_signed(Kind::NewView, term.height, view, subject);
     let accepted = Accepted { view, hash, proposal: new_view.proposal, block };
@@ -199,7 +199,7 @@ fn vote(term: &Term<'_>, accepted: Accepted) -> Option<Accepted> {
 }
 
 fn sign(term: &Term<'_>, kind: Kind, view: View, hash: crate::helix::Hash) -> Vote {
-    let vote = term.core.notary.vote(kind, term.height, view, hash);
+    let vote = term.core.signer.vote(kind, term.height, view, hash);
     term.core.tell_signed(kind, term.height, view, hash);
     vote
 }

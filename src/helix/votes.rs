@@ -15,7 +15,7 @@ use crate::helix::block::{Hash, Seed};
 use crate::helix::committee::Committee;
 use crate::helix::evidence::Evidence;
 use crate::helix::message::{Kind, Share, Signature, Vote};
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::id::{Height, NodeId, View};
 
 /// What became of a vote.
@@ -54,7 +54,7 @@ impl Votes {
 
     /// Takes in a vote of a member; `checked` if it is known to be that member's. Who is no member
     /// must not get here: each node has a slot.
-    pub fn insert(&mut self, notary: &Notary, from: NodeId, vote: Vote, checked: bool) -> Inserted {
+    pub fn insert(&mut self, signer: &Signer, from: NodeId, vote: Vote, checked: bool) -> Inserted {
         let new = Slot { vote, checked };
         let Some(held) = self.slots.get(&from).copied() else {
             self.slots.insert(from, new);
@@ -64,7 +64,7 @@ impl Votes {
             self.slots.insert(from, Slot { vote, checked: checked || held.checked });
             return Inserted::Known;
         }
-        let right = |slot: &Slot| slot.checked || notary.is_vote(self.kind, from, &slot.vote);
+        let right = |slot: &Slot| slot.checked || signer.is_vote(self.kind, from, &slot.vote);
         if vote.view > held.vote.view {
             // Only a vote that is the member's own may push out what is held.
             if !right(&new) {
@@ -119,7 +119,7 @@ impl Votes {
     pub fn quorum(
         &mut self,
         committee: &Committee,
-        notary: &Notary,
+        signer: &Signer,
         view: View,
         hash: Hash,
         proposer: Option<NodeId>,
@@ -143,16 +143,16 @@ impl Votes {
             // The heaviest first: so it takes the fewest.
             let unchecked = self.slots.iter().filter(counts).filter(|(_, slot)| !slot.checked);
             let node = *unchecked.min_by_key(|(node, _)| Reverse(committee.weight(**node)))?.0;
-            self.check(notary, node);
+            self.check(signer, node);
         }
         let checked = self.slots.iter().filter(counts).filter(|(_, slot)| slot.checked);
         committee.just_quorum(given, checked.map(|(&node, slot)| (node, slot.vote.signature)))
     }
 
     /// Checks the vote that is held of a member, and drops it if it is wrong.
-    fn check(&mut self, notary: &Notary, node: NodeId) {
+    fn check(&mut self, signer: &Signer, node: NodeId) {
         if let Some(slot) = self.slots.get_mut(&node) {
-            slot.checked = notary.is_vote(self.kind, node, &slot.vote);
+            slot.checked = signer.is_vote(self.kind, node, &slot.vote);
             if !slot.checked {
                 self.slots.remove(&node);
             }
@@ -181,13 +181,13 @@ impl Shares {
     /// COMMIT is then to be dropped, too, for no proof could be made with it.
     pub fn insert(
         &mut self,
-        notary: &Notary,
+        signer: &Signer,
         height: Height,
         seed: &Seed,
         from: NodeId,
         share: Option<&Share>,
     ) -> bool {
-        match (notary.keys.seeds(), share) {
+        match (signer.keys.seeds(), share) {
             (None, None) => true,
             (None, Some(_)) | (Some(_), None) => false,
             (Some(_), Some(share)) if self.held.get(&from) == Some(share) => true,
@@ -205,11 +205,11 @@ impl Shares {
     #[must_use]
     pub fn aggregate(
         &self,
-        notary: &Notary,
+        signer: &Signer,
         committee: &Committee,
         height: Height,
     ) -> Option<Bytes> {
-        let scheme = notary.keys.seeds()?;
+        let scheme = signer.keys.seeds()?;
         let shares = committee.just_quorum(0, self.held.clone())?;
         Some(scheme.aggregate(height, &shares))
     }

@@ -5,7 +5,7 @@ use super::{Wrong, block_proof};
 use crate::helix::block::{Hash, Seed};
 use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::message::{Kind, NewView, Signature};
-use crate::helix::notary::{Notary, Strictness};
+use crate::helix::signer::{Signer, Strictness};
 use crate::helix::testing::{Cast, HEIGHT, INSTANCE, block, keys, share_of};
 use crate::id::{ClusterId, Height, NodeId, View};
 
@@ -30,7 +30,7 @@ mod prepared_proofs {
     }
 
     fn check(cast: &Cast, proof: &PreparedProof) -> Result<(), Wrong> {
-        cast.notary(7).is_prepared(&cast.committee, HEIGHT, View(2), proof)
+        cast.signer(7).is_prepared(&cast.committee, HEIGHT, View(2), proof)
     }
 
     /// What comes of a good proof that was changed.
@@ -38,7 +38,7 @@ mod prepared_proofs {
         let cast = seven();
         let mut proof = good(&cast);
         change(&cast, &mut proof);
-        (check(&cast, &proof), cast.notary(7).verified())
+        (check(&cast, &proof), cast.signer(7).verified())
     }
 
     #[test]
@@ -50,8 +50,8 @@ mod prepared_proofs {
     fn a_view_change_without_one_passes() {
         let cast = seven();
         let (from, change) = cast.change(3, 2, None);
-        assert_eq!(cast.notary(7).is_view_change(&cast.committee, from, &change), Ok(()));
-        assert_eq!(cast.notary(7).verified(), 1);
+        assert_eq!(cast.signer(7).is_view_change(&cast.committee, from, &change), Ok(()));
+        assert_eq!(cast.signer(7).verified(), 1);
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod prepared_proofs {
         let cast = seven();
         let proof = good(&cast);
         let height = HEIGHT.next();
-        let result = cast.notary(7).is_prepared(&cast.committee, height, View(2), &proof);
+        let result = cast.signer(7).is_prepared(&cast.committee, height, View(2), &proof);
         let kind = Kind::PrePrepare;
         assert_eq!(result, Err(Wrong::Signature { node: NodeId(2), kind }));
     }
@@ -103,7 +103,7 @@ mod prepared_proofs {
     #[test]
     fn of_another_instance_its_signatures_are_wrong() {
         let cast = seven();
-        let other = Notary::new(NodeId(7), ClusterId(8), Box::new(keys(7, 9)));
+        let other = Signer::new(NodeId(7), ClusterId(8), Box::new(keys(7, 9)));
         let result = other.is_prepared(&cast.committee, HEIGHT, View(2), &good(&cast));
         let kind = Kind::PrePrepare;
         assert_eq!(result, Err(Wrong::Signature { node: NodeId(2), kind }));
@@ -114,11 +114,11 @@ mod prepared_proofs {
         let cast = seven();
         let proof = good(&cast);
         for below in [0, 1] {
-            let result = cast.notary(7).is_prepared(&cast.committee, HEIGHT, View(below), &proof);
+            let result = cast.signer(7).is_prepared(&cast.committee, HEIGHT, View(below), &proof);
             let wrong = Wrong::NotBefore { found: View(1), below: View(below) };
             assert_eq!(result, Err(wrong));
         }
-        assert_eq!(cast.notary(7).verified(), 0);
+        assert_eq!(cast.signer(7).verified(), 0);
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod prepared_proofs {
         let wrong = Err(Wrong::Signature { node: NodeId(4), kind: Kind::Prepare });
         let other = |height, view, hash| {
             spoiled(move |cast, proof| {
-                let vote = cast.notary(4).vote(Kind::Prepare, height, View(view), hash);
+                let vote = cast.signer(4).vote(Kind::Prepare, height, View(view), hash);
                 proof.prepares[2].1 = vote.signature;
             })
             .0
@@ -197,7 +197,7 @@ mod prepared_proofs {
     }
 
     fn check_four(cast: &Cast, proof: &PreparedProof) -> Result<(), Wrong> {
-        cast.notary(1).is_prepared(&cast.committee, HEIGHT, View(2), proof)
+        cast.signer(1).is_prepared(&cast.committee, HEIGHT, View(2), proof)
     }
 }
 
@@ -208,7 +208,7 @@ mod view_changes {
     fn they_are_of_members_for_later_views_and_signed_whole() {
         let cast = seven();
         let proof = cast.prepared(1, A, &[1, 3, 4, 5]);
-        let check = |from, change: &_| cast.notary(7).is_view_change(&cast.committee, from, change);
+        let check = |from, change: &_| cast.signer(7).is_view_change(&cast.committee, from, change);
         let (from, good) = cast.change(3, 2, Some(proof));
 
         let (stranger, same) = cast.change(8, 2, None);
@@ -219,10 +219,10 @@ mod view_changes {
         early.view = View(1);
         let wrong = Wrong::NotBefore { found: View(1), below: View(1) };
         assert_eq!(check(from, &early), Err(wrong));
-        assert_eq!(cast.notary(7).verified(), 0, "all of this is seen without a signature");
+        assert_eq!(cast.signer(7).verified(), 0, "all of this is seen without a signature");
 
         assert_eq!(check(from, &good), Ok(()));
-        assert_eq!(cast.notary(7).verified(), 6);
+        assert_eq!(cast.signer(7).verified(), 6);
         let wrong = Err(Wrong::Signature { node: from, kind: Kind::ViewChange });
         let mut stripped = good.clone();
         stripped.prepared = None;
@@ -248,7 +248,7 @@ mod view_changes {
         let mut proof = cast.prepared(1, A, &[1, 3, 4, 5]);
         spoil(&mut proof.prepares[0].1);
         let (from, change) = cast.change(3, 2, Some(proof));
-        let result = cast.notary(7).is_view_change(&cast.committee, from, &change);
+        let result = cast.signer(7).is_view_change(&cast.committee, from, &change);
         assert_eq!(result, Err(Wrong::Signature { node: NodeId(1), kind: Kind::Prepare }));
     }
 }
@@ -258,7 +258,7 @@ mod new_views {
 
     /// View 2 of seven is led by node 3.
     fn of(cast: &Cast, changes: Vec<(NodeId, crate::helix::message::ViewChange)>) -> NewView {
-        cast.notary(3).new_view(HEIGHT, View(2), changes, block("a"))
+        cast.signer(3).new_view(HEIGHT, View(2), changes, block("a"))
     }
 
     fn free(cast: &Cast) -> NewView {
@@ -284,22 +284,22 @@ mod new_views {
         let mut wrong = bound(&cast);
         change(&cast, &mut wrong);
         let NewView { height, view, changes, block, .. } = wrong;
-        let signed = cast.notary(3).new_view(height, view, changes, block);
-        let result = cast.notary(7).is_new_view(&cast.committee, NodeId(3), &signed);
-        (result.map(|justified| justified.proven()), cast.notary(7).verified())
+        let signed = cast.signer(3).new_view(height, view, changes, block);
+        let result = cast.signer(7).is_new_view(&cast.committee, NodeId(3), &signed);
+        (result.map(|justified| justified.proven()), cast.signer(7).verified())
     }
 
     #[test]
     fn a_free_one_and_a_bound_one_pass() {
         let cast = seven();
         let free = free(&cast);
-        let justified = cast.notary(7).is_new_view(&cast.committee, NodeId(3), &free).unwrap();
+        let justified = cast.signer(7).is_new_view(&cast.committee, NodeId(3), &free).unwrap();
         assert_eq!(justified.view(), View(2));
         assert_eq!(justified.block(), &block("a"));
         assert_eq!(justified.hash(), block("a").hash(INSTANCE));
         assert!(!justified.proven());
-        assert_eq!(cast.notary(7).verified(), 7, "two of the leader, five of those who left");
-        assert!(cast.notary(7).is_vote(Kind::PrePrepare, NodeId(3), justified.proposal()));
+        assert_eq!(cast.signer(7).verified(), 7, "two of the leader, five of those who left");
+        assert!(cast.signer(7).is_vote(Kind::PrePrepare, NodeId(3), justified.proposal()));
 
         assert_eq!(made(|_, _| {}), (Ok(true), 7 + 5 + 5), "each proof is checked once");
     }
@@ -327,7 +327,7 @@ mod new_views {
             (
                 "another height",
                 &|cast, it| {
-                    let other = cast.notary(6).view_change(HEIGHT.next(), View(2), None);
+                    let other = cast.signer(6).view_change(HEIGHT.next(), View(2), None);
                     it.changes[4].1 = other;
                 },
                 Wrong::Height { expected: HEIGHT, found: HEIGHT.next() },
@@ -349,16 +349,16 @@ mod new_views {
     #[test]
     fn only_the_leader_of_the_view_may_begin_it() {
         let cast = seven();
-        let check = |from, it: &_| cast.notary(7).is_new_view(&cast.committee, NodeId(from), it);
+        let check = |from, it: &_| cast.signer(7).is_new_view(&cast.committee, NodeId(from), it);
         let good = free(&cast);
         let wrong = Wrong::NotLeader { node: NodeId(4), view: View(2) };
         assert_eq!(check(4, &good), Err(wrong));
-        let first = cast.notary(1).new_view(HEIGHT, View(0), Vec::new(), block("a"));
+        let first = cast.signer(1).new_view(HEIGHT, View(0), Vec::new(), block("a"));
         assert_eq!(check(1, &first), Err(Wrong::FirstView), "view 0 needs none, and has none");
-        assert_eq!(cast.notary(7).verified(), 0);
+        assert_eq!(cast.signer(7).verified(), 0);
         // Node 4 signs in the name of node 3.
         let NewView { changes, .. } = good;
-        let usurped = cast.notary(4).new_view(HEIGHT, View(2), changes, block("a"));
+        let usurped = cast.signer(4).new_view(HEIGHT, View(2), changes, block("a"));
         let kind = Kind::NewView;
         assert_eq!(check(3, &usurped), Err(Wrong::Signature { node: NodeId(3), kind }));
     }
@@ -367,8 +367,8 @@ mod new_views {
     fn its_view_cannot_be_an_index_out_of_range() {
         let cast = seven();
         for view in [u64::MAX, 1 << 63, (1 << 63) + 1, 1 << 32] {
-            let good = cast.notary(1).new_view(HEIGHT, View(view), Vec::new(), block("a"));
-            assert!(cast.notary(7).is_new_view(&cast.committee, NodeId(1), &good).is_err());
+            let good = cast.signer(1).new_view(HEIGHT, View(view), Vec::new(), block("a"));
+            assert!(cast.signer(7).is_new_view(&cast.committee, NodeId(1), &good).is_err());
         }
     }
 
@@ -386,7 +386,7 @@ mod new_views {
         // Nodes 4 and 5 hold the proof; the leader makes up votes of theirs without it.
         let (result, _) = made(|cast, it| {
             for at in [2, 3] {
-                it.changes[at].1 = cast.notary(3).view_change(HEIGHT, View(2), None);
+                it.changes[at].1 = cast.signer(3).view_change(HEIGHT, View(2), None);
             }
             it.changes[0] = cast.change(1, 2, None);
             it.block = block("evil");
@@ -430,7 +430,7 @@ mod new_views {
     #[test]
     fn it_is_signed_whole_and_so_is_its_proposal() {
         let cast = seven();
-        let check = |it: &_| cast.notary(7).is_new_view(&cast.committee, NodeId(3), it);
+        let check = |it: &_| cast.signer(7).is_new_view(&cast.committee, NodeId(3), it);
         let wrong = |kind| Err(Wrong::Signature { node: NodeId(3), kind });
         let good = free(&cast);
         let mut other = good.clone();
@@ -454,7 +454,7 @@ mod new_views {
         let with = |nodes: &[u64]| {
             let changes = nodes.iter().map(|&node| cast.change(node, 2, None)).collect();
             let it = of(&cast, changes);
-            cast.notary(1).is_new_view(&cast.committee, NodeId(3), &it).map(|_| ())
+            cast.signer(1).is_new_view(&cast.committee, NodeId(3), &it).map(|_| ())
         };
         assert_eq!(with(&[1, 2, 3]), Err(Wrong::TooLight { found: 6, needed: 7 }));
         assert_eq!(with(&[2, 4]), Err(Wrong::TooLight { found: 6, needed: 7 }));
@@ -471,7 +471,7 @@ mod block_proofs {
     const SEED: Seed = Seed([3; 32]);
 
     fn check(cast: &Cast, proof: &BlockProof, strictness: Strictness) -> Result<(), Wrong> {
-        cast.notary(4).is_block_proof(&cast.committee, &block("a"), proof, &SEED, strictness)
+        cast.signer(4).is_block_proof(&cast.committee, &block("a"), proof, &SEED, strictness)
     }
 
     #[test]
@@ -485,7 +485,7 @@ mod block_proofs {
         assert_eq!(who, [1, 2, 3], "no stranger, nobody twice, nobody too many");
         assert_eq!(proof, cast.decided(2, &block("a"), &[3, 1, 2]), "the same bytes");
         assert_eq!(check(&cast, &proof, Strictness::Full), Ok(()));
-        assert_eq!(cast.notary(4).verified(), 3);
+        assert_eq!(cast.signer(4).verified(), 3);
     }
 
     #[test]
@@ -524,7 +524,7 @@ mod block_proofs {
                 assert_eq!(check(&cast, &proof, strictness), Err(wrong.clone()));
             }
         }
-        assert_eq!(cast.notary(4).verified(), 0);
+        assert_eq!(cast.signer(4).verified(), 0);
     }
 
     #[test]
@@ -540,9 +540,9 @@ mod block_proofs {
         let mut other = good.clone();
         other.commits[1] = cast.signed(2, Kind::Commit, 1, hash);
         assert_eq!(check(&cast, &other, Strictness::Full), wrong, "of another view");
-        other.commits[1].1 = cast.notary(2).vote(Kind::Commit, Height(9), View(0), hash).signature;
+        other.commits[1].1 = cast.signer(2).vote(Kind::Commit, Height(9), View(0), hash).signature;
         assert_eq!(check(&cast, &other, Strictness::Soft), wrong, "of another height");
-        let elsewhere = Notary::new(NodeId(4), ClusterId(8), Box::new(keys(4, 6)));
+        let elsewhere = Signer::new(NodeId(4), ClusterId(8), Box::new(keys(4, 6)));
         let renamed = BlockProof { hash: block("a").hash(ClusterId(8)), ..good };
         let full = Strictness::Full;
         let found = elsewhere.is_block_proof(&cast.committee, &block("a"), &renamed, &SEED, full);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::helix::block::Seed;
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::helix::testing::{Cast, HEIGHT, INSTANCE, block, keys, share_of};
 
 /// One of each message, as large as it gets.
@@ -20,7 +20,7 @@ fn samples() -> Vec<Message> {
     seeded.seed = Some(Bytes::from_static(b"seed"));
     let share = Some(share_of(NodeId(1), HEIGHT, &Seed([3; 32])));
     let (change, new_view) =
-        (changes[1].1.clone(), cast.notary(2).new_view(HEIGHT, View(1), changes, block("a")));
+        (changes[1].1.clone(), cast.signer(2).new_view(HEIGHT, View(1), changes, block("a")));
     let (_, bare) = cast.change(2, 1, None);
     vec![
         Message::PrePrepare { vote: vote(1, Kind::PrePrepare), block: block("a") },
@@ -87,17 +87,17 @@ fn a_frame_is_these_bytes() {
 #[test]
 fn a_signature_is_right_for_one_statement_only() {
     let instances = [ClusterId(1), ClusterId(2)];
-    let notary = |node, instance| Notary::new(NodeId(node), instance, Box::new(keys(node, 2)));
-    let notaries = instances.map(|instance| notary(1, instance));
+    let signer = |node, instance| Signer::new(NodeId(node), instance, Box::new(keys(node, 2)));
+    let signers = instances.map(|instance| signer(1, instance));
     let mut all = Vec::new();
-    for notary in &notaries {
+    for signer in &signers {
         for kind in [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::NewView, Kind::ViewChange]
         {
             for (height, view) in [(1, 0), (0, 1), (1, 1)] {
                 for subject in [Hash::NONE, Hash([1; 32])] {
                     let (height, view) = (Height(height), View(view));
-                    let signed = notary.vote(kind, height, view, subject).signature;
-                    all.push((notary.statement(kind, height, view, subject), signed));
+                    let signed = signer.vote(kind, height, view, subject).signature;
+                    all.push((signer.statement(kind, height, view, subject), signed));
                 }
             }
         }
@@ -105,10 +105,10 @@ fn a_signature_is_right_for_one_statement_only() {
     assert_eq!(all.len(), 60);
     for (at, (statement, _)) in all.iter().enumerate() {
         for (of, (_, signature)) in all.iter().enumerate() {
-            let found = notaries[0].check(NodeId(1), statement, signature);
+            let found = signers[0].check(NodeId(1), statement, signature);
             assert_eq!(found, at == of, "{statement:?} with the signature of {:?}", all[of].0);
             if at == of {
-                assert!(!notaries[0].check(NodeId(2), statement, signature), "of another node");
+                assert!(!signers[0].check(NodeId(2), statement, signature), "of another node");
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Inserted, Shares, Votes};
 use crate::helix::block::{Hash, Seed};
 use crate::helix::checks::block_proof;
 use crate::helix::message::{Kind, Share, Signature, Vote};
-use crate::helix::notary::Strictness;
+use crate::helix::signer::Strictness;
 use crate::helix::testing::{Cast, HEIGHT, INSTANCE, block, share_of};
 use crate::id::{NodeId, View};
 
@@ -29,7 +29,7 @@ impl Count {
     }
 
     fn insert(&mut self, node: u64, vote: Vote, checked: bool) -> Inserted {
-        self.votes.insert(self.cast.notary(4), NodeId(node), vote, checked)
+        self.votes.insert(self.cast.signer(4), NodeId(node), vote, checked)
     }
 
     /// A right vote, not checked yet.
@@ -44,9 +44,9 @@ impl Count {
     }
 
     fn quorum(&mut self, view: u64, hash: Hash, proposer: Option<u64>) -> Option<Vec<u64>> {
-        let (committee, notary) = (&self.cast.committee, self.cast.notary(4));
+        let (committee, signer) = (&self.cast.committee, self.cast.signer(4));
         let proposer = proposer.map(NodeId);
-        let found = self.votes.quorum(committee, notary, View(view), hash, proposer);
+        let found = self.votes.quorum(committee, signer, View(view), hash, proposer);
         found.map(|votes| votes.iter().map(|(node, _)| node.0).collect())
     }
 
@@ -55,7 +55,7 @@ impl Count {
     }
 
     fn cost(&self) -> u64 {
-        self.cast.notary(4).verified()
+        self.cast.signer(4).verified()
     }
 }
 
@@ -215,7 +215,7 @@ fn two_blocks_in_one_view_are_evidence_and_the_first_stays() {
     let mut count = Count::commits();
     count.says(1, 3, A);
     let Inserted::Contradicts(evidence) = count.says(1, 3, B) else { panic!("no evidence") };
-    assert!(evidence.holds(count.cast.notary(2)));
+    assert!(evidence.holds(count.cast.signer(2)));
     assert_eq!((evidence.node, evidence.kind), (NodeId(1), Kind::Commit));
     assert_eq!((evidence.first.0, evidence.second.0), (A, B));
     assert_eq!(count.held(1), Some((3, A)));
@@ -253,15 +253,15 @@ fn memory_is_one_vote_for_each_member() {
 #[test]
 fn shares_are_checked_and_make_the_same_signature_whoever_takes_part() {
     let (cast, seed) = (Cast::with_seeds(&[1; 4]), Seed([3; 32]));
-    let notary = cast.notary(4);
+    let signer = cast.signer(4);
     let share = |node| share_of(NodeId(node), HEIGHT, &seed);
     let of = |nodes: &[u64]| {
         let mut shares = Shares::new();
         for &node in nodes {
             let share = share(node);
-            assert!(shares.insert(notary, HEIGHT, &seed, NodeId(node), Some(&share)));
+            assert!(shares.insert(signer, HEIGHT, &seed, NodeId(node), Some(&share)));
         }
-        shares.aggregate(notary, &cast.committee, HEIGHT)
+        shares.aggregate(signer, &cast.committee, HEIGHT)
     };
     assert_eq!(of(&[1, 2]), None);
     let whole = of(&[1, 2, 3]).unwrap();
@@ -270,18 +270,18 @@ fn shares_are_checked_and_make_the_same_signature_whoever_takes_part() {
     let commits = [1, 2, 3].map(|node| cast.signed(node, Kind::Commit, 0, hash)).into();
     let proof = block_proof(&cast.committee, HEIGHT, View(0), hash, commits, Some(whole));
     let full = Strictness::Full;
-    let found = notary.is_block_proof(&cast.committee, &block("a"), &proof, &seed, full);
+    let found = signer.is_block_proof(&cast.committee, &block("a"), &proof, &seed, full);
     assert_eq!(found, Ok(()));
 
     let mut shares = Shares::new();
-    let mut insert = |share: Option<&Share>| shares.insert(notary, HEIGHT, &seed, NodeId(1), share);
+    let mut insert = |share: Option<&Share>| shares.insert(signer, HEIGHT, &seed, NodeId(1), share);
     assert!(!insert(Some(&share(2))), "another's share");
     assert!(!insert(Some(&Share("?".into()))));
     assert!(!insert(None), "a COMMIT without a share makes no proof");
     assert!(insert(Some(&share(1))));
     let plain = Cast::new(&[1; 4]);
     let mut insert =
-        |share: Option<&Share>| shares.insert(plain.notary(4), HEIGHT, &seed, NodeId(1), share);
+        |share: Option<&Share>| shares.insert(plain.signer(4), HEIGHT, &seed, NodeId(1), share);
     assert!(insert(None));
     assert!(!insert(Some(&share(1))), "there is no scheme");
 }
@@ -308,8 +308,8 @@ proptest! {
             plain[at] |= !forge && !other && view == 2;
             spoiled[at] |= !forge && other && view == 2;
         }
-        let (committee, notary) = (&count.cast.committee, count.cast.notary(4));
-        let found = count.votes.quorum(committee, notary, View(2), hashes[0], None);
+        let (committee, signer) = (&count.cast.committee, count.cast.signer(4));
+        let found = count.votes.quorum(committee, signer, View(2), hashes[0], None);
         let sure = (1..20).filter(|&node| plain[node] && !spoiled[node]);
         if committee.is_quorum(sure.map(|node| NodeId(node as u64))) {
             prop_assert!(found.is_some());
@@ -319,7 +319,7 @@ proptest! {
             prop_assert_eq!(&proof.commits, &commits, "it is minimal already");
             let full = Strictness::Full;
             let seed = Seed::default();
-            let checked = notary.is_block_proof(committee, &block("a"), &proof, &seed, full);
+            let checked = signer.is_block_proof(committee, &block("a"), &proof, &seed, full);
             prop_assert_eq!(checked, Ok(()));
         }
     }

@@ -31,7 +31,7 @@ use crate::helix::config::Config;
 use crate::helix::engine::Engine;
 use crate::helix::event::Observer;
 use crate::helix::node::{Node, Options};
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::helix::spi::{Keys, Spi, Trigger};
 use crate::helix::trigger::{Manual, Timer};
 use crate::id::{ClusterId, Height, NodeId, View};
@@ -162,8 +162,8 @@ impl Cluster {
 
     /// Signs and checks as this node: for frames that a test makes by hand.
     #[must_use]
-    pub fn notary(&self, node: NodeId, instance: ClusterId) -> Notary {
-        Notary::new(node, instance, self.keys(node))
+    pub fn signer(&self, node: NodeId, instance: ClusterId) -> Signer {
+        Signer::new(node, instance, self.keys(node))
     }
 
     /// Whether the node is up (it may be paused).
@@ -316,8 +316,8 @@ impl Cluster {
             me: node,
             nodes: self.setup.nodes,
             roster: self.setup.roster.clone(),
-            notary: self.notary(node, INSTANCE),
-            abroad: self.notary(node, ClusterId(INSTANCE.0 + 1)),
+            signer: self.signer(node, INSTANCE),
+            abroad: self.signer(node, ClusterId(INSTANCE.0 + 1)),
             rng: self.world.rng().fork(),
             lore: std::collections::VecDeque::new(),
             height: Height(1),

@@ -13,7 +13,7 @@ use crate::env::{Clock, Rng};
 use crate::helix::block::{Block, Hash};
 use crate::helix::committee::Committee;
 use crate::helix::message::{Envelope, Message};
-use crate::helix::notary::Notary;
+use crate::helix::signer::Signer;
 use crate::id::{Height, NodeId, View};
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
@@ -57,9 +57,9 @@ pub struct Hand {
     /// Who decides.
     pub roster: Roster,
     /// Signs as this node, and nobody else.
-    pub notary: Notary,
+    pub signer: Signer,
     /// Signs as this node for another instance of the protocol, in which it may say anything.
-    pub abroad: Notary,
+    pub abroad: Signer,
     /// Chance.
     pub rng: Rng,
     /// The frames that it has heard last.

@@ -40,7 +40,7 @@ impl Trick for Swindler {
         match message {
             Message::PrePrepare { vote, block } => {
                 let (block, hash) = Self::wrong(hand, &block);
-                let vote = hand.notary.vote(Kind::PrePrepare, vote.height, vote.view, hash);
+                let vote = hand.signer.vote(Kind::PrePrepare, vote.height, vote.view, hash);
                 hand.send(to, &Message::PrePrepare { vote, block });
             }
             Message::NewView(mut new) => {
@@ -49,7 +49,7 @@ impl Trick for Swindler {
                     // The words are about the block that is right; the attached one is not.
                     new.block = block;
                 } else {
-                    *new = hand.notary.new_view(new.height, new.view, new.changes, block);
+                    *new = hand.signer.new_view(new.height, new.view, new.changes, block);
                 }
                 hand.send(to, &Message::NewView(new));
             }
@@ -95,7 +95,7 @@ impl Trick for Poisoner {
         let block = hand.block(*height, Hash([9; 32]), 1);
         let hash = block.hash(INSTANCE);
         let view = View::ZERO;
-        let own = hand.notary.vote(Kind::Commit, *height, view, hash).signature;
+        let own = hand.signer.vote(Kind::Commit, *height, view, hash).signature;
         let sign = |node| (node, if node == hand.me { own } else { Signature([3; 64]) });
         let commits = (1..=hand.nodes).map(NodeId).map(sign).collect();
         let proof = BlockProof { height: *height, view, hash, commits, seed: None };

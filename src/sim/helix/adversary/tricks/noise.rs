@@ -51,7 +51,7 @@ impl Trick for Impersonator {
             hand.send_as(claimed, to, Envelope::encode(INSTANCE, message));
         }
         if let Message::Prepare(vote) | Message::Commit { vote, .. } = message {
-            let vote = hand.notary.vote(Kind::Commit, vote.height, vote.view, vote.hash);
+            let vote = hand.signer.vote(Kind::Commit, vote.height, vote.view, vote.hash);
             let commit = Message::Commit { vote, share: None };
             hand.send_as(claimed, to, Envelope::encode(INSTANCE, &commit));
         }
@@ -121,24 +121,24 @@ impl Flooder {
         hash[..8].copy_from_slice(&hand.rng.u64().to_le_bytes());
         let hash = Hash(hash);
         match hand.rng.below(5) {
-            0 => Message::Prepare(hand.notary.vote(Kind::Prepare, height, view, hash)),
+            0 => Message::Prepare(hand.signer.vote(Kind::Prepare, height, view, hash)),
             1 => {
-                let vote = hand.notary.vote(Kind::Commit, height, view, hash);
+                let vote = hand.signer.vote(Kind::Commit, height, view, hash);
                 Message::Commit { vote, share: None }
             }
             2 => {
                 let block = hand.block(height, hash, hand.rng.u64());
                 let hash = block.hash(INSTANCE);
-                let vote = hand.notary.vote(Kind::PrePrepare, height, view, hash);
+                let vote = hand.signer.vote(Kind::PrePrepare, height, view, hash);
                 Message::PrePrepare { vote, block }
             }
             3 => {
-                let change = hand.notary.view_change(height, view, None);
+                let change = hand.signer.view_change(height, view, None);
                 Message::ViewChange { change, block: None }
             }
             _ => {
                 let block = hand.block(height, hash, hand.rng.u64());
-                let new_view = hand.notary.new_view(height, view, vec![], block);
+                let new_view = hand.signer.new_view(height, view, vec![], block);
                 Message::NewView(Box::new(new_view))
             }
         }

@@ -36,34 +36,34 @@ impl Trick for Equivocator {
             Message::PrePrepare { vote, block } => {
                 let block = self.other(hand, vote.view, &block);
                 let hash = block.hash(INSTANCE);
-                let vote = hand.notary.vote(Kind::PrePrepare, vote.height, vote.view, hash);
+                let vote = hand.signer.vote(Kind::PrePrepare, vote.height, vote.view, hash);
                 hand.send(to, &Message::PrePrepare { vote, block });
-                let vote = hand.notary.vote(Kind::Commit, vote.height, vote.view, hash);
+                let vote = hand.signer.vote(Kind::Commit, vote.height, vote.view, hash);
                 hand.send(to, &Message::Commit { vote, share: None });
             }
             Message::NewView(new) => {
                 let block = self.other(hand, new.view, &new.block);
-                let new = hand.notary.new_view(new.height, new.view, new.changes, block);
+                let new = hand.signer.new_view(new.height, new.view, new.changes, block);
                 let hash = new.block.hash(INSTANCE);
-                let vote = hand.notary.vote(Kind::Commit, new.height, new.view, hash);
+                let vote = hand.signer.vote(Kind::Commit, new.height, new.view, hash);
                 hand.send(to, &Message::NewView(Box::new(new)));
                 hand.send(to, &Message::Commit { vote, share: None });
             }
             Message::Prepare(vote) => {
                 hand.send(to, &Message::Prepare(vote));
                 let other = Hash([4; 32]);
-                let vote = hand.notary.vote(Kind::Prepare, vote.height, vote.view, other);
+                let vote = hand.signer.vote(Kind::Prepare, vote.height, vote.view, other);
                 hand.send(to, &Message::Prepare(vote));
             }
             Message::Commit { vote, share } => {
                 let known = self.others.get(&(vote.height, vote.view));
                 let hash = known.map_or(vote.hash, |block| block.hash(INSTANCE));
-                let vote = hand.notary.vote(Kind::Commit, vote.height, vote.view, hash);
+                let vote = hand.signer.vote(Kind::Commit, vote.height, vote.view, hash);
                 hand.send(to, &Message::Commit { vote, share });
             }
             Message::ViewChange { mut change, .. } => {
                 // To some it has seen nothing prepared.
-                change = hand.notary.view_change(change.height, change.view, None);
+                change = hand.signer.view_change(change.height, change.view, None);
                 hand.send(to, &Message::ViewChange { change, block: None });
             }
             other => hand.send(to, &other),
@@ -79,7 +79,7 @@ impl Trick for Racer {
     fn idles(&mut self, hand: &mut Hand) {
         let far = if hand.rng.chance(100) { 1 << 20 } else { 1 };
         let view = View(hand.view.0 + far);
-        let change = hand.notary.view_change(hand.height, view, None);
+        let change = hand.signer.view_change(hand.height, view, None);
         hand.send_all(&Message::ViewChange { change, block: None });
     }
 }
@@ -91,7 +91,7 @@ pub(super) struct Forger;
 impl Forger {
     /// View changes of a quorum for a view, all of them its own invention but one.
     fn changes(hand: &Hand, committee: &Committee, view: View) -> Vec<(NodeId, ViewChange)> {
-        let own = hand.notary.view_change(hand.height, view, None);
+        let own = hand.signer.view_change(hand.height, view, None);
         let invent = |member: &Member| {
             let is_own = member.node == hand.me || hand.rng.chance(500);
             let signature = if is_own { own.signature } else { Signature([5; 64]) };
@@ -111,10 +111,10 @@ impl Forger {
 
     /// A proof that the liar's own block was prepared in a view that it led.
     fn prepared(hand: &Hand, committee: &Committee, block: &Block, view: View) -> PreparedProof {
-        let notary = if hand.rng.chance(500) { &hand.notary } else { &hand.abroad };
+        let signer = if hand.rng.chance(500) { &hand.signer } else { &hand.abroad };
         let hash = block.hash(INSTANCE);
-        let proposal = notary.vote(Kind::PrePrepare, hand.height, view, hash).signature;
-        let own = notary.vote(Kind::Prepare, hand.height, view, hash).signature;
+        let proposal = signer.vote(Kind::PrePrepare, hand.height, view, hash).signature;
+        let own = signer.vote(Kind::Prepare, hand.height, view, hash).signature;
         let leader = committee.leader(view);
         let others = committee.members().iter().filter(|member| member.node != leader);
         let votes = others.map(|member| (member.node, own));
@@ -135,30 +135,30 @@ impl Forger {
         match kind {
             0 => {
                 let changes = Self::changes(hand, &committee, view);
-                let new = hand.notary.new_view(height, view, changes, block);
+                let new = hand.signer.new_view(height, view, changes, block);
                 hand.send_all(&Message::NewView(Box::new(new)));
             }
             1 => {
                 let before = View(hand.view.0 - hand.rng.within(0..=hand.view.0));
                 let proof = Self::prepared(hand, &committee, &block, before);
                 let after = View(before.0 + hand.rng.within(1..=3));
-                let change = hand.notary.view_change(height, after, Some(proof));
+                let change = hand.signer.view_change(height, after, Some(proof));
                 let block = hand.rng.chance(500).then_some(block);
                 hand.send_all(&Message::ViewChange { change, block });
             }
             2 => {
                 // A bare proposal of a later view, or of a first one that somebody else leads.
                 let view = if hand.rng.chance(500) { View::ZERO } else { view };
-                let vote = hand.notary.vote(Kind::PrePrepare, height, view, hash);
+                let vote = hand.signer.vote(Kind::PrePrepare, height, view, hash);
                 hand.send_all(&Message::PrePrepare { vote, block });
             }
             _ => {
-                let change = hand.notary.view_change(height, view, None);
+                let change = hand.signer.view_change(height, view, None);
                 let change = ViewChange { view: View(view.0 + 1), ..change };
                 return hand.send_all(&Message::ViewChange { change, block: None });
             }
         }
-        let vote = hand.notary.vote(Kind::Commit, height, view, hash);
+        let vote = hand.signer.vote(Kind::Commit, height, view, hash);
         hand.send_all(&Message::Commit { vote, share: None });
     }
 }
@@ -178,7 +178,7 @@ impl Trick for Forger {
                     }
                     hand.other(&block, 4)
                 };
-                let new = hand.notary.new_view(height, view, changes, block);
+                let new = hand.signer.new_view(height, view, changes, block);
                 hand.send(to, &Message::NewView(Box::new(new)));
             }
             other => hand.send(to, &other),
@@ -195,7 +195,7 @@ impl Trick for Forger {
                 hand.send_as(from, to, Envelope::encode(INSTANCE, &commit));
             }
             let block = hand.block(vote.height, Hash([6; 32]), 80);
-            let own = hand.notary.vote(Kind::Commit, vote.height, vote.view, vote.hash).signature;
+            let own = hand.signer.vote(Kind::Commit, vote.height, vote.view, vote.hash).signature;
             let commits = vec![(hand.me, own), (from, vote.signature)];
             let (height, view, hash) = (vote.height, vote.view, vote.hash);
             let proof = BlockProof { height, view, hash, commits, seed: None };

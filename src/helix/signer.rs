@@ -17,7 +17,7 @@ use crate::helix::spi::Keys;
 use crate::id::{ClusterId, Height, NodeId, View};
 
 /// Signs and checks for one node.
-pub struct Notary {
+pub struct Signer {
     pub(crate) me: NodeId,
     pub(crate) instance: ClusterId,
     pub(crate) keys: Box<dyn Keys>,
@@ -35,8 +35,8 @@ pub enum Strictness {
     Soft,
 }
 
-impl Notary {
-    /// A notary for the node `me`.
+impl Signer {
+    /// A signer for the node `me`.
     #[must_use]
     pub fn new(me: NodeId, instance: ClusterId, keys: Box<dyn Keys>) -> Self {
         Self { me, instance, keys, signed: Cell::new(0), verified: Cell::new(0) }
@@ -136,8 +136,8 @@ fn digest(domain: &[u8], value: &impl BorshSerialize, more: &[u8]) -> Hash {
     Hash::of(&[domain, &bytes, more])
 }
 
-impl fmt::Debug for Notary {
+impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Notary({:?}: {} signed, {} checked)", self.me, self.signed(), self.verified())
+        write!(f, "Signer({:?}: {} signed, {} checked)", self.me, self.signed(), self.verified())
     }
 }
