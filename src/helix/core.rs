@@ -21,7 +21,7 @@ use crate::helix::archive::Archive;
 use crate::helix::block::{Block, Hash};
 use crate::helix::config::Config;
 use crate::helix::event::{Event, Observer};
-use crate::helix::evidence::{Evidence, Locker};
+use crate::helix::evidence::{Evidence, EvidencePool};
 use crate::helix::mailbox::Mailbox;
 use crate::helix::message::{Envelope, Kind, Message};
 use crate::helix::record::{Accepted, Locked, RECORD, Record, VoteState};
@@ -89,7 +89,7 @@ pub(crate) struct Core {
     tip: RefCell<Tip>,
     vote_state: RefCell<VoteState>,
     archive: RefCell<Archive>,
-    locker: RefCell<Locker>,
+    evidence_pool: RefCell<EvidencePool>,
     /// The last decision, not handed to the journal yet: it goes with the next record.
     unwritten: RefCell<Option<Record>>,
     outbox: RefCell<VecDeque<Word>>,
@@ -109,9 +109,9 @@ impl Core {
         let wake = Notify::new();
         env.net.notify_on_arrival(wake.clone());
         journal.notify_on_sync(wake.clone());
-        let mut locker = Locker::new(config.limits.evidence_max);
+        let mut evidence_pool = EvidencePool::new(config.limits.evidence_max);
         for evidence in recovered.evidence {
-            locker.insert(evidence);
+            evidence_pool.insert(evidence);
         }
         let core = Self {
             signer: Signer::new(config.node, config.instance, spi.keys),
@@ -126,7 +126,7 @@ impl Core {
             tip: RefCell::new(recovered.tip),
             vote_state: RefCell::new(recovered.vote_state),
             archive: RefCell::new(recovered.archive),
-            locker: RefCell::new(locker),
+            evidence_pool: RefCell::new(evidence_pool),
             unwritten: RefCell::default(),
             outbox: RefCell::default(),
             own: RefCell::default(),
@@ -166,8 +166,8 @@ impl Core {
         self.archive.borrow()
     }
 
-    pub(crate) fn locker(&self) -> Ref<'_, Locker> {
-        self.locker.borrow()
+    pub(crate) fn evidence_pool(&self) -> Ref<'_, EvidencePool> {
+        self.evidence_pool.borrow()
     }
 
     /// Waits until `ready` has something. A change of what it looks at notifies `wake`, or is
@@ -277,7 +277,7 @@ impl Core {
     /// Keeps evidence against a member.
     pub(crate) fn accuse(&self, evidence: Evidence) {
         let Evidence { node, kind, height, view, .. } = evidence;
-        if self.locker.borrow_mut().insert(evidence.clone()) {
+        if self.evidence_pool.borrow_mut().insert(evidence.clone()) {
             tracing::warn!(%node, ?kind, %height, %view, "a member contradicted itself");
             self.submit(&Record::Evidence(evidence));
             self.observer.tell(|| Event::Evidence { node, kind, height, view });

@@ -169,7 +169,7 @@ impl Engine {
             delivered: present.delivered.get(),
             promised: self.promised(),
             trouble: present.trouble.borrow().clone(),
-            evidence: core.locker().iter().cloned().collect(),
+            evidence: core.evidence_pool().iter().cloned().collect(),
             signed: core.signer.signed(),
             verified: core.signer.verified(),
             kept: core.kept(),

@@ -45,13 +45,13 @@ impl Evidence {
 
 /// Where evidence is kept: one piece for each member, kind, height and view, so many and no more.
 #[derive(Debug)]
-pub struct Locker {
+pub struct EvidencePool {
     max: usize,
     kept: BTreeMap<(NodeId, Kind, Height, View), Evidence>,
     more: u64,
 }
 
-impl Locker {
+impl EvidencePool {
     /// An empty one for `max` pieces.
     #[must_use]
     pub fn new(max: usize) -> Self {
@@ -122,13 +122,13 @@ mod tests {
     #[test]
     fn the_locker_keeps_one_of_each_and_no_more_than_it_may() {
         let cast = Cast::new(&[1; 4]);
-        let mut locker = Locker::new(2);
-        assert!(locker.insert(evidence(&cast, 2, 3)));
-        assert!(!locker.insert(evidence(&cast, 2, 3)), "known");
-        assert!(locker.insert(evidence(&cast, 2, 4)));
-        assert_eq!(locker.more(), 0);
-        assert!(!locker.insert(evidence(&cast, 3, 4)), "full");
-        assert!(!locker.insert(evidence(&cast, 2, 3)), "known, and not counted again");
-        assert_eq!((locker.iter().count(), locker.more()), (2, 1));
+        let mut evidence_pool = EvidencePool::new(2);
+        assert!(evidence_pool.insert(evidence(&cast, 2, 3)));
+        assert!(!evidence_pool.insert(evidence(&cast, 2, 3)), "known");
+        assert!(evidence_pool.insert(evidence(&cast, 2, 4)));
+        assert_eq!(evidence_pool.more(), 0);
+        assert!(!evidence_pool.insert(evidence(&cast, 3, 4)), "full");
+        assert!(!evidence_pool.insert(evidence(&cast, 2, 3)), "known, and not counted again");
+        assert_eq!((evidence_pool.iter().count(), evidence_pool.more()), (2, 1));
     }
 }

@@ -226,7 +226,7 @@ fn queues_of_the_source() -> Vec<String> {
                 "Shares",
                 "Changes",
                 "Archive",
-                "Locker",
+                "EvidencePool",
             ];
             if holds.iter().any(|holds| kind.starts_with(holds)) {
                 let field = field.rsplit(' ').next().expect("a field has a name");
