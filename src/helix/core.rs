@@ -17,8 +17,8 @@ use bytes::Bytes;
 
 use crate::env::{Env, Time};
 use crate::error::Fatal;
-use crate::helix::archive::Archive;
 use crate::helix::block::{Block, Hash};
+use crate::helix::block_store::BlockStore;
 use crate::helix::config::Config;
 use crate::helix::event::{Event, Observer};
 use crate::helix::evidence::{Evidence, EvidencePool};
@@ -88,7 +88,7 @@ pub(crate) struct Core {
     pub(crate) present: Present,
     tip: RefCell<Tip>,
     vote_state: RefCell<VoteState>,
-    archive: RefCell<Archive>,
+    block_store: RefCell<BlockStore>,
     evidence_pool: RefCell<EvidencePool>,
     /// The last decision, not handed to the journal yet: it goes with the next record.
     unwritten: RefCell<Option<Record>>,
@@ -125,7 +125,7 @@ impl Core {
             present: Present::default(),
             tip: RefCell::new(recovered.tip),
             vote_state: RefCell::new(recovered.vote_state),
-            archive: RefCell::new(recovered.archive),
+            block_store: RefCell::new(recovered.block_store),
             evidence_pool: RefCell::new(evidence_pool),
             unwritten: RefCell::default(),
             outbox: RefCell::default(),
@@ -139,7 +139,7 @@ impl Core {
         if recovered.is_new {
             let (instance, node) = (core.config.instance, core.me());
             let lsn = core.submit(&Record::Identity { instance, node });
-            core.archive.borrow_mut().begins(Height(1), lsn);
+            core.block_store.borrow_mut().begins(Height(1), lsn);
         }
         let (tip, view) = (core.tip.borrow().height, core.vote_state.borrow().view);
         core.observer.tell(|| Event::Started { tip, view });
@@ -162,8 +162,8 @@ impl Core {
         self.vote_state.borrow()
     }
 
-    pub(crate) fn archive(&self) -> Ref<'_, Archive> {
-        self.archive.borrow()
+    pub(crate) fn block_store(&self) -> Ref<'_, BlockStore> {
+        self.block_store.borrow()
     }
 
     pub(crate) fn evidence_pool(&self) -> Ref<'_, EvidencePool> {
@@ -191,7 +191,7 @@ impl Core {
         let Some(record) = self.unwritten.take() else { return };
         let lsn = self.journal.submit(RECORD, &[&record.encode()]);
         let next = self.tip.borrow().height.next();
-        self.archive.borrow_mut().begins(next, Lsn(lsn.0 + 1));
+        self.block_store.borrow_mut().begins(next, Lsn(lsn.0 + 1));
     }
 
     /// Hands a decision to the journal when no other record has come along for a while; for ever.

@@ -302,7 +302,7 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
     core.present.delivered.set(height);
     while height < tip {
         let bytes_max = core.config.limits.fetch_bytes_max;
-        let blocks = core.archive().read(&core.journal, height.next(), bytes_max)?;
+        let blocks = core.block_store().read(&core.journal, height.next(), bytes_max)?;
         if blocks.is_empty() {
             let next = height.next();
             core.trouble(format!("block {next} is not in the journal: give it to the application"));

@@ -24,7 +24,7 @@
 //! - [`rules`]: the decisions that safety rests on, as pure functions;
 //! - [`committee`], [`votes`], [`certificate`], [`checks`], [`signer`], [`evidence`]: who decides,
 //!   counting, proofs, checking them, signing, and what is kept against liars;
-//! - `core`: the node scope; `record`, `recover`, `archive`: its journal; `mailbox`: what becomes of a
+//! - `core`: the node scope; `record`, `recover`, `block_store`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
 //! - [`spi`]: what you bring for blocks of your own; [`keys`], [`trigger`]: what comes with it;
 //! - [`engine`]: the handle and the life of a node with blocks of your own.
@@ -77,9 +77,9 @@
 //! Lean Helix (Orbs), after PBFT (Castro and Liskov, "Practical Byzantine Fault Tolerance", OSDI
 //! 1999). Names are theirs.
 
-mod archive;
 pub mod batch;
 pub mod block;
+mod block_store;
 pub mod certificate;
 pub mod checks;
 pub mod committee;

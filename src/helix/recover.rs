@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::env::Env;
 use crate::error::Fatal;
-use crate::helix::archive::{Archive, decode};
 use crate::helix::block::{Block, Hash, Seed};
+use crate::helix::block_store::{BlockStore, decode};
 use crate::helix::certificate::BlockProof;
 use crate::helix::config::Config;
 use crate::helix::evidence::Evidence;
@@ -63,7 +63,7 @@ impl Tip {
 pub(crate) struct Recovered {
     pub(crate) tip: Tip,
     pub(crate) vote_state: VoteState,
-    pub(crate) archive: Archive,
+    pub(crate) block_store: BlockStore,
     pub(crate) evidence: Vec<Evidence>,
     /// The journal has no first record yet.
     pub(crate) is_new: bool,
@@ -98,7 +98,7 @@ impl<'a> Replay<'a> {
         let found = Recovered {
             tip: Tip::genesis(config),
             vote_state: VoteState::new(Height(1)),
-            archive: Archive::default(),
+            block_store: BlockStore::default(),
             evidence: Vec::new(),
             is_new: true,
         };
@@ -111,7 +111,7 @@ impl<'a> Replay<'a> {
         let found = &mut self.found;
         if found.is_new {
             found.is_new = false;
-            found.archive.begins(Height(1), lsn);
+            found.block_store.begins(Height(1), lsn);
             return self.check(&decoded, lsn);
         }
         let vote_state = &mut found.vote_state;
@@ -154,7 +154,7 @@ impl<'a> Replay<'a> {
         let next = proof.height.next();
         self.found.tip = Tip::after(self.config, block, Rc::new(proof), true);
         self.found.vote_state = VoteState::new(next);
-        self.found.archive.begins(next, Lsn(lsn.0 + 1));
+        self.found.block_store.begins(next, Lsn(lsn.0 + 1));
         self.voted.clear();
         Ok(())
     }

@@ -204,7 +204,7 @@ pub(crate) async fn serve(core: &Core) -> Fatal {
         let submitted = core.journal.submitted();
         let synced = core.until(|| (core.journal.synced() >= submitted).then_some(()));
         first(synced, core.env.clock.sleep(core.config.timing.resend)).await;
-        let blocks = match core.archive().read(&core.journal, height, bytes_max) {
+        let blocks = match core.block_store().read(&core.journal, height, bytes_max) {
             Ok(blocks) => blocks,
             Err(fatal) => return fatal,
         };

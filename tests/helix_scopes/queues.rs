@@ -225,7 +225,7 @@ fn queues_of_the_source() -> Vec<String> {
                 "Votes",
                 "Shares",
                 "Changes",
-                "Archive",
+                "BlockStore",
                 "EvidencePool",
             ];
             if holds.iter().any(|holds| kind.starts_with(holds)) {

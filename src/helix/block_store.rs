@@ -24,14 +24,14 @@ const COMMIT: usize = 72;
 
 /// Where the records of a height begin, for some heights.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {
+pub(crate) struct BlockStore {
     begins: BTreeMap<Height, Lsn>,
 }
 
 /// A decided block and its proof.
 pub(crate) type Decided = (Rc<Block>, Rc<BlockProof>);
 
-impl Archive {
+impl BlockStore {
     /// Notes that the records of `height` begin at `lsn`.
     pub(crate) fn begins(&mut self, height: Height, lsn: Lsn) {
         if self.begins.is_empty() || height.0.is_multiple_of(STRIDE) {
