@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::error::Fatal;
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::BlockProof;
+use crate::helix::proof::BlockProof;
 use crate::helix::record::{RECORD, Record};
 use crate::id::Height;
 use crate::journal::{Journal, Lsn};

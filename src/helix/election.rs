@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::checks::Justified;
 use crate::helix::event::Entry;
 use crate::helix::evidence::Evidence;
 use crate::helix::message::{Kind, NewView, Signature, ViewChange, Vote};
@@ -16,6 +15,7 @@ use crate::helix::record::Accepted;
 use crate::helix::rules;
 use crate::helix::signer::prepared_digest;
 use crate::helix::term::Term;
+use crate::helix::verify::Justified;
 use crate::id::{NodeId, View};
 
 /// The right to enter a view.

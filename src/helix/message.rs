@@ -26,7 +26,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::{BlockProof, PreparedProof};
+use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::id::{ClusterId, Height, NodeId, View};
 
 /// The version of this wire format.

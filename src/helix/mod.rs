@@ -22,7 +22,7 @@
 //! - `view`: the protocol, from top to bottom; `term`: what ends a view; `election`: how a view
 //!   comes to its leader;
 //! - [`rules`]: the decisions that safety rests on, as pure functions;
-//! - [`committee`], [`votes`], [`certificate`], [`checks`], [`signer`], [`evidence`]: who decides,
+//! - [`committee`], [`votes`], [`proof`], [`verify`], [`signer`], [`evidence`]: who decides,
 //!   counting, proofs, checking them, signing, and what is kept against liars;
 //! - `core`: the node scope; `record`, `recover`, `block_store`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
@@ -80,8 +80,6 @@
 pub mod batch;
 pub mod block;
 mod block_store;
-pub mod certificate;
-pub mod checks;
 pub mod committee;
 pub mod config;
 mod core;
@@ -95,6 +93,7 @@ pub mod message;
 pub mod node;
 mod note;
 mod pool;
+pub mod proof;
 mod reads;
 mod record;
 mod recover;
@@ -110,14 +109,15 @@ mod term;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trigger;
+pub mod verify;
 mod view;
 pub mod votes;
 
 pub use block::{Block, Hash, Seed};
-pub use certificate::{BlockProof, PreparedProof};
 pub use config::Config;
 pub use engine::{Engine, Life};
 pub use event::{Event, Observer};
 pub use node::Node;
+pub use proof::{BlockProof, PreparedProof};
 pub use signer::Strictness;
 pub use spi::{Boxed, Spi};

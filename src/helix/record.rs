@@ -9,9 +9,9 @@ use std::rc::Rc;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::evidence::Evidence;
 use crate::helix::message::Signature;
+use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::id::{ClusterId, Height, NodeId, View};
 
 /// The journal's name for a record of helix; raft's names are smaller.

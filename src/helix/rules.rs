@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::helix::block::Hash;
-use crate::helix::certificate::PreparedProof;
 use crate::helix::committee::Committee;
 use crate::helix::message::ViewChange;
+use crate::helix::proof::PreparedProof;
 use crate::id::{NodeId, View};
 
 /// "The primary selects the \[prepared certificate\] with the highest view number" among those of a

@@ -1,18 +1,18 @@
 //! Signing and checking: every statement that this node makes or believes passes here.
 //!
 //! It knows the instance and the keys, and counts: what a decision costs is mostly signatures.
-//! Single statements are checked here; what is made of many ([`checks`](super::checks)) in a module of their own.
+//! Single statements are checked here; what is made of many ([`verify`](super::verify)) in a module of their own.
 
 use std::cell::Cell;
 use std::fmt;
 
 use borsh::BorshSerialize;
 
-pub use crate::helix::checks::{Justified, Wrong, block_proof};
+pub use crate::helix::verify::{Justified, Wrong, block_proof};
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::PreparedProof;
 use crate::helix::message::{Kind, NewView, Signature, Statement, ViewChange, Vote};
+use crate::helix::proof::PreparedProof;
 use crate::helix::spi::Keys;
 use crate::id::{ClusterId, Height, NodeId, View};
 

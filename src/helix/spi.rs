@@ -26,8 +26,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::helix::block::{Block, Hash, Seed};
-use crate::helix::certificate::BlockProof;
 use crate::helix::message::{Share, Signature};
+use crate::helix::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 
 /// A future that stays on its thread and may be dropped at any await.

@@ -16,9 +16,9 @@ use std::time::Duration;
 use crate::env::Time;
 use crate::error::Fatal;
 use crate::helix::block::Block;
-use crate::helix::certificate::BlockProof;
 use crate::helix::core::Core;
 use crate::helix::message::Message;
+use crate::helix::proof::BlockProof;
 use crate::id::{Height, NodeId};
 use crate::scope::first::first;
 

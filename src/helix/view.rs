@@ -11,15 +11,15 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use crate::helix::block::Block;
-use crate::helix::certificate::PreparedProof;
-use crate::helix::checks::Justified;
 use crate::helix::election::{Elected, Ticket};
 use crate::helix::event::Event;
 use crate::helix::message::{Kind, Message, Vote};
+use crate::helix::proof::PreparedProof;
 use crate::helix::record::{Accepted, Locked};
 use crate::helix::signer::{new_view_digest, prepared_digest};
 use crate::helix::spi::Content;
 use crate::helix::term::Term;
+use crate::helix::verify::Justified;
 use crate::id::View;
 use crate::scope::first::{First, first};
 

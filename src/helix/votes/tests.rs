@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::{Inserted, Shares, Votes};
 use crate::helix::block::{Hash, Seed};
-use crate::helix::checks::block_proof;
 use crate::helix::message::{Kind, Share, Signature, Vote};
 use crate::helix::signer::Strictness;
 use crate::helix::testing::{Cast, HEIGHT, INSTANCE, block, share_of};
+use crate::helix::verify::block_proof;
 use crate::id::{NodeId, View};
 
 const A: Hash = Hash([10; 32]);

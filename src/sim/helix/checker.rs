@@ -21,9 +21,9 @@ use std::fmt;
 
 use crate::helix::Event;
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::BlockProof;
 use crate::helix::event::Entry;
 use crate::helix::message::{Kind, Statement};
+use crate::helix::proof::BlockProof;
 use crate::helix::spi::Keys;
 use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::env::{Clock, Rng};
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::BlockProof;
+use crate::helix::proof::BlockProof;
 use crate::helix::spi::{Blocks, Boxed, Chain, Content, Round};
 use crate::id::{Height, NodeId};
 use crate::sim::helix::checker::Checker;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::BlockProof;
 use crate::helix::message::{HEIGHT_MAX, Kind, Message, Signature};
+use crate::helix::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::mason::Stone;

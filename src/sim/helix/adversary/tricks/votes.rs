@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::helix::block::{Block, Hash};
-use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::committee::Committee;
 use crate::helix::message::{Envelope, Kind, Message, NewView, Signature, ViewChange};
+use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::helix::spi::Member;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};

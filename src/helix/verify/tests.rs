@@ -3,8 +3,8 @@
 
 use super::{Wrong, block_proof};
 use crate::helix::block::{Hash, Seed};
-use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::message::{Kind, NewView, Signature};
+use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::helix::signer::{Signer, Strictness};
 use crate::helix::testing::{Cast, HEIGHT, INSTANCE, block, keys, share_of};
 use crate::id::{ClusterId, Height, NodeId, View};

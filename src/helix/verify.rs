@@ -11,9 +11,9 @@
 //! fact, and room for a liar to hide things in.
 
 use crate::helix::block::{Block, Hash, Seed};
-use crate::helix::certificate::{BlockProof, PreparedProof};
 use crate::helix::committee::Committee;
 use crate::helix::message::{Kind, NewView, Signature, ViewChange, Vote};
+use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::helix::rules;
 use crate::helix::signer::{Signer, Strictness, new_view_digest, prepared_digest};
 use crate::id::{Height, NodeId, View};
