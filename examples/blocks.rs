@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner, io, net};
+use quorate::helix::app::{Blocks, Chain, Content, Keys, Round};
 use quorate::helix::committee::{FixedCommittee, Order};
 use quorate::helix::keys::{Ed25519, Null};
-use quorate::helix::spi::{Blocks, Chain, Content, Keys, Round};
 use quorate::helix::trigger::Timer;
-use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Observer, Spi};
+use quorate::helix::{App, Block, BlockProof, Boxed, Config, Engine, Observer};
 use quorate::id::{ClusterId, Height, NodeId};
 
 /// Makes empty blocks, finds all well, and keeps nothing.
@@ -97,7 +97,7 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
         // Small files: the journals are in this process's memory.
         config.limits.block_bytes_max = 4 << 10;
         config.limits.segment_bytes = 64 << 10;
-        let spi = Spi {
+        let app = App {
             membership: Box::new(
                 FixedCommittee::equal(nodes.clone(), Order::Sticky).expect("four or more"),
             ),
@@ -107,7 +107,7 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
             trigger: Box::new(Timer::new(clock.clone(), Duration::from_secs(60), None)),
         };
         let env = Env { clock, rng, net, disk, spawner: spawner.clone() };
-        let (engine, life) = Engine::start(config, env, spi, Observer::default()).expect("starts");
+        let (engine, life) = Engine::start(config, env, app, Observer::default()).expect("starts");
         lives.push(spawner.spawn(async move { life.await.expect("the node lives") }));
         engines.push(engine);
         wires.push(wire);

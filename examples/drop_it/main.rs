@@ -55,12 +55,12 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
 use quorate::env::{Disk, Env, Rng, Spawner, io, net};
+use quorate::helix::app::{Blocks, Chain, Content, Round};
 use quorate::helix::committee::{FixedCommittee, Order};
 use quorate::helix::keys::Ed25519;
 use quorate::helix::message::Signature;
-use quorate::helix::spi::{Blocks, Chain, Content, Round};
 use quorate::helix::trigger::Manual;
-use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer, Spi};
+use quorate::helix::{App, Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer};
 use quorate::id::{ClusterId, Height, NodeId, View};
 use quorate::scope::notify::Notify;
 
@@ -128,7 +128,7 @@ fn cluster(bench: &Rc<Bench>, spawner: &Spawner) -> Cluster {
         config.limits.segment_bytes = 64 << 10;
         let trigger = Manual::new();
         let committee = FixedCommittee::equal(nodes.clone(), Order::Sticky).expect("four");
-        let spi = Spi {
+        let app = App {
             membership: Box::new(committee),
             blocks: Box::new(App(bench.clone(), id)),
             chain: Box::new(App(bench.clone(), id)),
@@ -143,7 +143,7 @@ fn cluster(bench: &Rc<Bench>, spawner: &Spawner) -> Cluster {
             }
         });
         let env = Env { clock, rng, net, disk, spawner: spawner.clone() };
-        let (engine, life) = Engine::start(config, env, spi, observer).expect("starts");
+        let (engine, life) = Engine::start(config, env, app, observer).expect("starts");
         tasks.push(spawner.spawn(async move { life.await.expect("the node lives") }));
         engines.insert(id, engine);
         triggers.insert(id, trigger);

@@ -81,7 +81,7 @@ impl Block {
 
 /// The random seed of a height: what an application may order its committee by.
 ///
-/// With a [`SeedScheme`](super::spi::SeedScheme) it comes from the group's signature over the seed
+/// With a [`SeedScheme`](super::app::SeedScheme) it comes from the group's signature over the seed
 /// of the height before, and nobody can predict or influence it. Without one it comes from the
 /// instance and the height: the same for all, influenced by nobody, but known to everybody for ever
 /// in advance.

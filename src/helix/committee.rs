@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 
+use crate::helix::app::{Boxed, Member, Membership};
 use crate::helix::block::{Block, Hash, Seed};
-use crate::helix::spi::{Boxed, Member, Membership};
 use crate::id::{Height, NodeId, View};
 use crate::quorum::{byzantine_quorum, honest_weight};
 

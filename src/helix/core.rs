@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::env::{Env, Time};
 use crate::error::Fatal;
+use crate::helix::app::{App, Blocks, Chain, Membership, Trigger};
 use crate::helix::block::{Block, Hash};
 use crate::helix::block_store::BlockStore;
 use crate::helix::config::Config;
@@ -28,7 +29,6 @@ use crate::helix::record::{Accepted, Locked, RECORD, Record, VoteState};
 use crate::helix::recover::{Recovered, Tip};
 use crate::helix::rules;
 use crate::helix::signer::Signer;
-use crate::helix::spi::{Blocks, Chain, Membership, Spi, Trigger};
 use crate::helix::sync::Sync;
 use crate::id::{Height, NodeId, View};
 use crate::journal::{Journal, Lsn};
@@ -102,7 +102,7 @@ impl Core {
         config: Config,
         env: Env,
         journal: Journal,
-        spi: Spi,
+        app: App,
         observer: Observer,
         recovered: Recovered,
     ) -> Self {
@@ -114,11 +114,11 @@ impl Core {
             evidence_pool.insert(evidence);
         }
         let core = Self {
-            signer: Signer::new(config.node, config.instance, spi.keys),
-            membership: spi.membership,
-            blocks: spi.blocks,
-            chain: spi.chain,
-            trigger: spi.trigger,
+            signer: Signer::new(config.node, config.instance, app.keys),
+            membership: app.membership,
+            blocks: app.blocks,
+            chain: app.chain,
+            trigger: app.trigger,
             shutdown: Cell::new(false),
             mailbox: Mailbox::default(),
             sync: Sync::default(),

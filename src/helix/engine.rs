@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::env::Env;
 use crate::error::Fatal;
+use crate::helix::app::App;
 use crate::helix::block::{Block, Hash, Seed};
 use crate::helix::committee::Committee;
 use crate::helix::config::Config;
@@ -26,7 +27,6 @@ use crate::helix::message::Message;
 use crate::helix::proof::BlockProof;
 use crate::helix::recover::{Tip, recover};
 use crate::helix::signer::Strictness;
-use crate::helix::spi::Spi;
 use crate::helix::sync::{self, Learned};
 use crate::helix::term::{self, Ended, MESSAGES_PER_TURN, vouched};
 use crate::id::{ClusterId, Height, NodeId, View};
@@ -97,11 +97,11 @@ impl Engine {
     pub fn start(
         config: Config,
         env: Env,
-        spi: Spi,
+        app: App,
         observer: Observer,
     ) -> Result<(Self, Life), Fatal> {
         let (journal, recovered) = recover(&config, &env)?;
-        let core = Rc::new(Core::new(config, env, journal, spi, observer, recovered));
+        let core = Rc::new(Core::new(config, env, journal, app, observer, recovered));
         let life = Life { future: Box::pin(live(core.clone())), node: core.me() };
         Ok((Self(core), life))
     }
@@ -145,7 +145,7 @@ impl Engine {
     }
 
     /// Sends a message of the layer above to a peer: it arrives at its
-    /// [`Chain::heard`](super::spi::Chain::heard), or is lost. It is not signed.
+    /// [`Chain::heard`](super::app::Chain::heard), or is lost. It is not signed.
     pub fn tell(&self, to: NodeId, note: Bytes) {
         self.0.tell(to, &Message::Note(note));
     }

@@ -11,8 +11,8 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
+use crate::helix::app::Keys;
 use crate::helix::message::Signature;
-use crate::helix::spi::Keys;
 use crate::id::NodeId;
 
 /// Signatures by ed25519: the default.

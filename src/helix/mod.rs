@@ -26,7 +26,7 @@
 //!   counting, proofs, checking them, signing, and what is kept against liars;
 //! - `core`: the node scope; `record`, `recover`, `block_store`: its journal; `mailbox`: what becomes of a
 //!   frame; `sync`: catching up;
-//! - [`spi`]: what you bring for blocks of your own; [`keys`], [`trigger`]: what comes with it;
+//! - [`app`]: what you bring for blocks of your own; [`keys`], [`trigger`]: what comes with it;
 //! - [`engine`]: the handle and the life of a node with blocks of your own.
 //!
 //! # What a promise is
@@ -77,6 +77,7 @@
 //! Lean Helix (Orbs), after PBFT (Castro and Liskov, "Practical Byzantine Fault Tolerance", OSDI
 //! 1999). Names are theirs.
 
+pub mod app;
 pub mod batch;
 pub mod block;
 mod block_store;
@@ -103,7 +104,6 @@ mod service;
 pub mod signer;
 #[cfg(test)]
 mod sizes;
-pub mod spi;
 mod sync;
 mod term;
 #[cfg(test)]
@@ -113,6 +113,7 @@ pub mod verify;
 mod view;
 pub mod votes;
 
+pub use app::{App, Boxed};
 pub use block::{Block, Hash, Seed};
 pub use config::Config;
 pub use engine::{Engine, Life};
@@ -120,4 +121,3 @@ pub use event::{Event, Observer};
 pub use node::Node;
 pub use proof::{BlockProof, PreparedProof};
 pub use signer::Strictness;
-pub use spi::{Boxed, Spi};

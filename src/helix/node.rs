@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::env::Env;
 use crate::error::{Fatal, Refused};
+use crate::helix::app::{App, Keys};
 use crate::helix::batch::{BATCH_HEAD, COMMAND_HEAD};
 use crate::helix::committee::{FixedCommittee, Order};
 use crate::helix::config::{Config, Timing};
@@ -26,7 +27,6 @@ use crate::helix::engine::{self, Engine};
 use crate::helix::event::Observer;
 use crate::helix::reads::Read;
 use crate::helix::service::{Lent, Service};
-use crate::helix::spi::{Keys, Spi};
 use crate::helix::trigger::Timer;
 use crate::id::{Height, Index, NodeId};
 use crate::machine::StateMachine;
@@ -139,7 +139,7 @@ impl<M: StateMachine> Node<M> {
         config.limits.block_bytes_max = config.limits.block_bytes_max.max(command_max);
         let clock = env.clock.clone();
         let service = Rc::new(Service::new(&config, options, clock.clone(), &env.rng, machine));
-        let spi = Spi {
+        let app = App {
             membership: Box::new(committee),
             blocks: Box::new(Lent(service.clone())),
             chain: Box::new(Lent(service.clone())),
@@ -147,7 +147,7 @@ impl<M: StateMachine> Node<M> {
             trigger: Box::new(Timer::new(clock, config.timing.base, config.timing.cap)),
         };
         let silence_max = 3 * config.timing.base.max(config.timing.announce);
-        let (engine, life) = Engine::start(config, env, spi, observer)?;
+        let (engine, life) = Engine::start(config, env, app, observer)?;
         service.recovered(engine.status().tip);
         let future = Box::pin(live(service.clone(), engine.clone(), life));
         let life = Life { future, ending: Box::new(Ending(service.clone())) };

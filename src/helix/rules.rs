@@ -108,8 +108,8 @@ pub fn may_accept(promised: View, voted: Option<(View, Hash)>, view: View, hash:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::helix::app::Member;
     use crate::helix::message::Signature;
-    use crate::helix::spi::Member;
     use crate::id::Height;
 
     const S: Duration = Duration::from_secs(1);

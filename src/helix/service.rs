@@ -27,6 +27,7 @@ use bytes::Bytes;
 use event_listener::Event;
 
 use crate::env::{Clock, Rng, Time};
+use crate::helix::app::{Blocks, Boxed, Chain, Content, Round};
 use crate::helix::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::block::Block;
 use crate::helix::config::Config;
@@ -37,7 +38,6 @@ use crate::helix::pool::{Bounds, Patience, Pool};
 use crate::helix::proof::BlockProof;
 use crate::helix::reads::{Pace, Read, Reads};
 use crate::helix::requests::{Pending, Requests, Waiter};
-use crate::helix::spi::{Blocks, Boxed, Chain, Content, Round};
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
 use crate::scope::budget::{Budget, Longest};

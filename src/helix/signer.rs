@@ -10,10 +10,10 @@ use borsh::BorshSerialize;
 
 pub use crate::helix::verify::{Justified, Wrong, block_proof};
 
+use crate::helix::app::Keys;
 use crate::helix::block::{Block, Hash};
 use crate::helix::message::{Kind, NewView, Signature, Statement, ViewChange, Vote};
 use crate::helix::proof::PreparedProof;
-use crate::helix::spi::Keys;
 use crate::id::{ClusterId, Height, NodeId, View};
 
 /// Signs and checks for one node.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
 
+use crate::helix::app::{Boxed, Round};
 use crate::helix::block::{Block, Hash};
 use crate::helix::committee::Committee;
 use crate::helix::core::{Core, Stop};
@@ -34,7 +35,6 @@ use crate::helix::proof::BlockProof;
 use crate::helix::record::Accepted;
 use crate::helix::recover::Tip;
 use crate::helix::signer::Strictness;
-use crate::helix::spi::{Boxed, Round};
 use crate::helix::sync::Learned;
 use crate::helix::verify::block_proof;
 use crate::helix::view;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::helix::app::{Keys, Member, SeedScheme};
 use crate::helix::block::{Block, Hash, Seed};
 use crate::helix::committee::Committee;
 use crate::helix::keys::Ed25519;
 use crate::helix::message::{Kind, Share, Signature, ViewChange, Vote};
 use crate::helix::proof::{BlockProof, PreparedProof};
 use crate::helix::signer::Signer;
-use crate::helix::spi::{Keys, Member, SeedScheme};
 use crate::helix::verify::block_proof;
 use crate::id::{ClusterId, Height, NodeId, View};
 

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::env::clock::Clock;
+use crate::helix::app::{Boxed, Trigger};
 use crate::helix::rules;
-use crate::helix::spi::{Boxed, Trigger};
 use crate::id::{Height, View};
 
 /// By the clock: view `v` lasts `base * 2^v`, and no longer than the cap. The default.

@@ -10,6 +10,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
 
+use crate::helix::app::Content;
 use crate::helix::block::Block;
 use crate::helix::election::{Elected, Ticket};
 use crate::helix::event::Event;
@@ -17,7 +18,6 @@ use crate::helix::message::{Kind, Message, Vote};
 use crate::helix::proof::PreparedProof;
 use crate::helix::record::{Accepted, Locked};
 use crate::helix::signer::{new_view_digest, prepared_digest};
-use crate::helix::spi::Content;
 use crate::helix::term::Term;
 use crate::helix::verify::Justified;
 use crate::id::View;

@@ -22,11 +22,11 @@ use quorate::env::net::{NetLimits, Wire, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Env, Rng, Time};
 use quorate::error::Fatal;
+use quorate::helix::app::{App, Trigger};
 use quorate::helix::config::{Limits, Timing};
 use quorate::helix::engine::Status;
 use quorate::helix::keys::Null;
 use quorate::helix::message::{Envelope, Message, Signature};
-use quorate::helix::spi::{Spi, Trigger};
 use quorate::helix::trigger::{Manual, Timer};
 use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer};
 use quorate::id::{ClusterId, Height, NodeId, View};
@@ -209,7 +209,7 @@ impl Rig {
             }
             None => Box::new(seat.manual.clone()),
         };
-        let spi = Spi {
+        let app = App {
             membership: Box::new(Service::new(&seat.app)),
             blocks: Box::new(Service::new(&seat.app)),
             chain: Box::new(Service::new(&seat.app)),
@@ -219,7 +219,7 @@ impl Rig {
         let spawner = self.executor.spawner(group);
         let (rng, disk) = (Rng::seeded(node.0), seat.disk.disk());
         let env = Env { clock, rng, net, disk, spawner };
-        let (engine, life) = Engine::start(self.config(node), env, spi, self.observer(node))?;
+        let (engine, life) = Engine::start(self.config(node), env, app, self.observer(node))?;
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();
         let life = async move {

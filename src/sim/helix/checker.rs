@@ -20,11 +20,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::helix::Event;
+use crate::helix::app::Keys;
 use crate::helix::block::{Block, Hash};
 use crate::helix::event::Entry;
 use crate::helix::message::{Kind, Statement};
 use crate::helix::proof::BlockProof;
-use crate::helix::spi::Keys;
 use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;
 use crate::sim::checker::{Checked, Violation};

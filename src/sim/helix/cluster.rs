@@ -27,12 +27,12 @@ use crate::env::Env;
 use crate::env::net::{NetLimits, Wire, net};
 use crate::env::spawn::Task;
 use crate::error::Fatal;
+use crate::helix::app::{App, Keys, Trigger};
 use crate::helix::config::Config;
 use crate::helix::engine::Engine;
 use crate::helix::event::Observer;
 use crate::helix::node::{Node, Options};
 use crate::helix::signer::Signer;
-use crate::helix::spi::{Keys, Spi, Trigger};
 use crate::helix::trigger::{Manual, Timer};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::cluster::{Death, SYNC_MAX, SYNC_MIN};
@@ -233,14 +233,14 @@ impl Cluster {
         self.setup.keys(&self.ring, node)
     }
 
-    fn spi(&self, node: NodeId) -> Spi {
+    fn app(&self, node: NodeId) -> App {
         let seat = &self.seats[&node];
         let timing = self.setup.timing;
         let timer = Timer::new(self.world.clock(), timing.base, timing.cap);
         let trigger: Box<dyn Trigger> =
             if self.setup.manual { Box::new(seat.trigger.clone()) } else { Box::new(timer) };
         let (roster, nodes) = (self.setup.roster.clone(), self.setup.nodes);
-        Spi {
+        App {
             membership: Box::new(Rostered { roster, nodes }),
             blocks: Box::new(seat.mason.clone()),
             chain: Box::new(seat.mason.clone()),
@@ -289,7 +289,7 @@ impl Cluster {
         let observer = self.observer(node);
         if !self.setup.commands {
             self.seats[&node].mason.begin();
-            let (engine, life) = Engine::start(config, env, self.spi(node), observer)?;
+            let (engine, life) = Engine::start(config, env, self.app(node), observer)?;
             return Ok((engine, Box::pin(life)));
         }
         let options = Options { command_bytes_max: 1 << 10, ..Options::new(&config.timing) };

@@ -1,9 +1,9 @@
 //! Who decides which height in a simulated cluster: everybody, some with more weight, or a group
 //! that changes as the chain grows.
 
+use crate::helix::app::{Boxed, Member, Membership};
 use crate::helix::block::{Block, Seed};
 use crate::helix::committee::{Committee, FixedCommittee, Order};
-use crate::helix::spi::{Boxed, Member, Membership};
 use crate::id::{Height, NodeId};
 
 /// Heights after which a [`Roster::Rotating`] committee leaves somebody else out.

@@ -183,7 +183,7 @@ pub trait Trigger {
 }
 
 /// Everything that a node is given.
-pub struct Spi {
+pub struct App {
     /// Who decides.
     pub membership: Box<dyn Membership>,
     /// Makes and judges blocks.
@@ -196,8 +196,8 @@ pub struct Spi {
     pub trigger: Box<dyn Trigger>,
 }
 
-impl fmt::Debug for Spi {
+impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Spi")
+        f.write_str("App")
     }
 }
