@@ -99,7 +99,7 @@ fn a_request_outlives_its_leader_and_is_applied_once() {
 fn a_leader_that_ignores_others_is_replaced_although_it_makes_blocks() {
     let rig = Rig::new();
     rig.write(1, "first");
-    rig.filter(|_, to, message| !(to == NodeId(1) && matches!(message, Message::Note(_))));
+    rig.filter(|_, to, message| !(to == NodeId(1) && matches!(message, Message::App(_))));
     let node = rig.node(3);
     let begun = rig.begin(async move { node.propose(Bytes::from("ignored")).await });
     let since = rig.time.now();
@@ -130,7 +130,7 @@ fn a_request_that_nobody_heard_in_time_is_asked_again_and_applied_once() {
     let copies = Rc::new(std::cell::RefCell::new(Vec::new()));
     let kept = copies.clone();
     rig.filter(move |from, to, message| {
-        if let (NodeId(4), Message::Note(note)) = (from, message) {
+        if let (NodeId(4), Message::App(note)) = (from, message) {
             kept.borrow_mut().push((to, note.clone()));
             return false;
         }
@@ -161,7 +161,7 @@ fn a_copy_of_a_request_is_not_applied_again() {
     let copies = Rc::new(std::cell::RefCell::new(Vec::new()));
     let kept = copies.clone();
     rig.filter(move |_, _, message| {
-        if let Message::Note(note) = message {
+        if let Message::App(note) = message {
             kept.borrow_mut().push(note.clone());
         }
         true
@@ -251,7 +251,7 @@ fn a_leader_that_is_started_again_with_everybody_begins_an_era() {
 fn a_request_whose_words_were_lost_is_said_again() {
     let rig = Rig::new();
     rig.write(1, "a");
-    rig.filter(|_, _, message| !matches!(message, Message::Note(_)));
+    rig.filter(|_, _, message| !matches!(message, Message::App(_)));
     let node = rig.node(3);
     let begun = rig.begin(async move { node.propose(Bytes::from("b")).await });
     rig.pass(Duration::from_millis(100));

@@ -142,9 +142,9 @@ pub trait Chain {
         let _ = round;
     }
 
-    /// A peer's layer above has sent a [`Note`](super::message::Message::Note).
-    fn heard(&self, from: NodeId, note: Bytes) {
-        let _ = (from, note);
+    /// A peer's layer above has sent a [`AppMessage`](super::message::Message::App).
+    fn heard(&self, from: NodeId, message: Bytes) {
+        let _ = (from, message);
     }
 }
 

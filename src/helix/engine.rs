@@ -146,8 +146,8 @@ impl Engine {
 
     /// Sends a message of the layer above to a peer: it arrives at its
     /// [`Chain::heard`](super::app::Chain::heard), or is lost. It is not signed.
-    pub fn tell(&self, to: NodeId, note: Bytes) {
-        self.0.tell(to, &Message::Note(note));
+    pub fn tell(&self, to: NodeId, message: Bytes) {
+        self.0.tell(to, &Message::App(message));
     }
 
     /// This moment of the node.

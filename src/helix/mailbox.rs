@@ -143,7 +143,7 @@ impl Core {
             }
             Message::FetchBlocks(height) => self.sync.is_asked(self, from, height),
             Message::Blocks(blocks) => self.sync.take_in(self, from, blocks),
-            Message::Note(note) => self.chain.heard(from, note),
+            Message::App(message) => self.chain.heard(from, message),
             _ => {}
         }
     }

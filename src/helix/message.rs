@@ -10,7 +10,7 @@
 //!
 //! The rest are not signed and decide nothing: [`Tip`](Message::Tip), [`FetchBlocks`](Message::FetchBlocks)
 //! and [`Blocks`](Message::Blocks) bring a node up to date (a block comes with its proof), and
-//! [`Note`](Message::Note) carries messages of the layer above.
+//! [`AppMessage`](Message::App) carries messages of the layer above.
 //!
 //! *Who speaks* is the peer from whom the frame came. No message names its own sender, so none can
 //! claim to be another's; words of others, inside proofs and [`NewView`], carry their name and
@@ -183,7 +183,7 @@ pub enum Message {
     /// Decided blocks in order, each with its proof; as many as fit a frame.
     Blocks(Vec<(Block, BlockProof)>),
     /// Something that the layer above has to say.
-    Note(Bytes),
+    App(Bytes),
 }
 
 impl Message {
@@ -196,7 +196,7 @@ impl Message {
             }
             Self::ViewChange { change, .. } => Some(change.height),
             Self::NewView(new_view) => Some(new_view.height),
-            Self::Tip(_) | Self::FetchBlocks(_) | Self::Blocks(_) | Self::Note(_) => None,
+            Self::Tip(_) | Self::FetchBlocks(_) | Self::Blocks(_) | Self::App(_) => None,
         }
     }
 
@@ -229,7 +229,7 @@ impl Message {
             }
             Self::ViewChange { change, .. } => Some(change.view),
             Self::NewView(new_view) => Some(new_view.view),
-            Self::Tip(_) | Self::FetchBlocks(_) | Self::Blocks(_) | Self::Note(_) => None,
+            Self::Tip(_) | Self::FetchBlocks(_) | Self::Blocks(_) | Self::App(_) => None,
         }
     }
 }

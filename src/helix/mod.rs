@@ -69,7 +69,7 @@
 //!
 //! A node that is behind fetches block by block; there are no snapshots to skip them, so every block
 //! stays in the journal. Who a peer is comes from the transport, which does not authenticate yet:
-//! everything that decides is signed, but hints, requests for blocks and notes of the layer above
+//! everything that decides is signed, but hints, requests for blocks and messages of the layer above
 //! are taken from whoever claims to be the peer.
 //!
 //! # Sources
@@ -78,6 +78,7 @@
 //! 1999). Names are theirs.
 
 pub mod app;
+mod app_message;
 pub mod batch;
 pub mod block;
 mod block_store;
@@ -92,7 +93,6 @@ pub mod keys;
 mod mailbox;
 pub mod message;
 pub mod node;
-mod note;
 mod pool;
 pub mod proof;
 mod reads;

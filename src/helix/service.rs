@@ -28,12 +28,12 @@ use event_listener::Event;
 
 use crate::env::{Clock, Rng, Time};
 use crate::helix::app::{Blocks, Boxed, Chain, Content, Round};
+use crate::helix::app_message::{AppMessage, with_commands};
 use crate::helix::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::block::Block;
 use crate::helix::config::Config;
 use crate::helix::engine::Engine;
 use crate::helix::node::{Applied, Options};
-use crate::helix::note::{Note, with_commands};
 use crate::helix::pool::{Bounds, Patience, Pool};
 use crate::helix::proof::BlockProof;
 use crate::helix::reads::{Pace, Read, Reads};
@@ -50,7 +50,7 @@ const APPLIED_PER_TURN: u32 = 128;
 /// A block that is not empty takes no more commands beyond so many bytes.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// Bytes that an unread note costs besides its own, more or less.
+/// Bytes that an unread message costs besides its own, more or less.
 const NOTE_HEAD: usize = 64;
 
 /// How far the state machine is, and what follows from the chain up to there.
@@ -303,8 +303,8 @@ impl<M: StateMachine> Service<M> {
     }
 
     fn tell_leader(&self, engine: &Engine, commands: &[Command]) {
-        for note in with_commands(commands) {
-            self.leader.get().into_iter().for_each(|leader| engine.tell(leader, note.clone()));
+        for message in with_commands(commands) {
+            self.leader.get().into_iter().for_each(|leader| engine.tell(leader, message.clone()));
         }
     }
 
@@ -313,8 +313,8 @@ impl<M: StateMachine> Service<M> {
     fn look(&self, engine: &Engine, now: Time) {
         if now >= self.look.get() {
             let spread = self.pool.borrow_mut().spread_due(now);
-            for note in with_commands(&spread) {
-                self.peers.iter().for_each(|&peer| engine.tell(peer, note.clone()));
+            for message in with_commands(&spread) {
+                self.peers.iter().for_each(|&peer| engine.tell(peer, message.clone()));
             }
             let relayed = self.pool.borrow_mut().relay_due(now);
             self.tell_leader(engine, &relayed);
@@ -334,7 +334,7 @@ impl<M: StateMachine> Service<M> {
 
     fn serve_reads(&self, engine: &Engine, now: Time) {
         for (peer, number) in std::mem::take(&mut *self.asked.borrow_mut()) {
-            engine.tell(peer, Note::Answer(number, engine.promised()).encode());
+            engine.tell(peer, AppMessage::Answer(number, engine.promised()).encode());
         }
         let applied = self.progress.get().height;
         let mut reads = self.reads.borrow_mut();
@@ -350,8 +350,8 @@ impl<M: StateMachine> Service<M> {
             self.tell(engine, now);
         }
         if let Some((number, peers)) = questions {
-            let note = Note::Ask(number).encode();
-            peers.into_iter().for_each(|peer| engine.tell(peer, note.clone()));
+            let message = AppMessage::Ask(number).encode();
+            peers.into_iter().for_each(|peer| engine.tell(peer, message.clone()));
         }
     }
 
@@ -556,19 +556,19 @@ impl<M: StateMachine> Chain for Lent<M> {
         }
     }
 
-    fn heard(&self, from: NodeId, note: Bytes) {
+    fn heard(&self, from: NodeId, message: Bytes) {
         let service = &self.0;
-        match Note::decode(&note) {
-            Some(Note::Commands(batch)) => {
+        match AppMessage::decode(&message) {
+            Some(AppMessage::Commands(batch)) => {
                 let bytes_max = service.options.peer_bytes_max;
                 if !service.inbox.borrow_mut().put(from, batch, bytes_max) {
                     service.inbox_dropped.set(service.inbox_dropped.get() + 1);
                 }
             }
-            Some(Note::Ask(number)) => {
+            Some(AppMessage::Ask(number)) => {
                 service.asked.borrow_mut().insert(from, number);
             }
-            Some(Note::Answer(number, height)) => {
+            Some(AppMessage::Answer(number, height)) => {
                 service.reads.borrow_mut().answered(from, number, height);
             }
             None => return service.malformed.set(service.malformed.get() + 1),

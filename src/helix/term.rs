@@ -338,7 +338,7 @@ impl<'a> Term<'a> {
                 return self.hear_view_change(from, change, block, checked);
             }
             Message::NewView(new_view) => return self.hear_new_view(from, *new_view),
-            Message::Tip(_) | Message::FetchBlocks(_) | Message::Blocks(_) | Message::Note(_) => {}
+            Message::Tip(_) | Message::FetchBlocks(_) | Message::Blocks(_) | Message::App(_) => {}
         }
         None
     }

@@ -125,7 +125,7 @@ fn a_node_stops_at_the_height_that_it_was_told_and_still_answers() {
     }
     rig.words.borrow_mut().clear();
     rig.inject(id(2), id(1), &Message::FetchBlocks(Height(1)));
-    rig.inject(id(2), id(1), &Message::Note(Bytes::from_static(b"hello")));
+    rig.inject(id(2), id(1), &Message::App(Bytes::from_static(b"hello")));
     rig.settle();
     let blocks = |word: &Message| match word {
         Message::Blocks(blocks) => Some(blocks.len()),

@@ -172,7 +172,7 @@ fn r09_a_full_queue_drops_and_counts_and_blocks_nobody() {
     rig.set(What::Create, Act::Gate);
     rig.settle();
     for _ in 0..1000 {
-        rig.inject(id(2), id(1), &Message::Note(Bytes::from_static(b"flood")));
+        rig.inject(id(2), id(1), &Message::App(Bytes::from_static(b"flood")));
     }
     assert_eq!(rig.status(id(1)).dropped, 900);
     rig.app(id(1)).open(true);

@@ -95,7 +95,7 @@ fn r27_sync_election_and_words_in_one_turn() {
         let making = rig.app(id(1)).live(What::Create).remove(0);
         let work = making.polls.get();
         let (block, proof) = foreign(1, "synced");
-        let note = Message::Note(bytes::Bytes::from_static(b"word"));
+        let note = Message::App(bytes::Bytes::from_static(b"word"));
         (0..500).for_each(|_| rig.inject(id(2), id(1), &note));
         rig.fire(id(1), 1, 0);
         rig.engine(id(1)).update_state(block, proof);

@@ -33,7 +33,7 @@ fn samples() -> Vec<Message> {
         Message::Tip(Height(9)),
         Message::FetchBlocks(Height(9)),
         Message::Blocks(vec![(block("a"), decided), (block("b"), seeded)]),
-        Message::Note(Bytes::from_static(b"note")),
+        Message::App(Bytes::from_static(b"message")),
     ]
 }
 
@@ -186,7 +186,7 @@ fn heights(message: &mut Message) -> Vec<&mut Height> {
             let both = blocks.iter_mut();
             both.flat_map(|(block, proof)| [&mut block.height, &mut proof.height]).collect()
         }
-        Message::Note(_) => Vec::new(),
+        Message::App(_) => Vec::new(),
     }
 }
 
@@ -201,7 +201,7 @@ fn views(message: &mut Message) -> Vec<&mut View> {
         Message::ViewChange { change, .. } => vec![&mut change.view],
         Message::NewView(it) => vec![&mut it.view],
         Message::Blocks(blocks) => blocks.iter_mut().map(|(_, proof)| &mut proof.view).collect(),
-        Message::Tip(_) | Message::FetchBlocks(_) | Message::Note(_) => Vec::new(),
+        Message::Tip(_) | Message::FetchBlocks(_) | Message::App(_) => Vec::new(),
     }
 }
 

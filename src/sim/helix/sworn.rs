@@ -58,7 +58,7 @@ impl Word {
                     Self { height, view, kind: Kind::PrePrepare, subject: block },
                 ]
             }
-            Message::Tip(_) | Message::FetchBlocks(_) | Message::Blocks(_) | Message::Note(_) => {
+            Message::Tip(_) | Message::FetchBlocks(_) | Message::Blocks(_) | Message::App(_) => {
                 vec![]
             }
         }

@@ -39,7 +39,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Tip(_) => "Tip",
         Message::FetchBlocks(_) => "FetchBlocks",
         Message::Blocks(_) => "Blocks",
-        Message::Note(_) => "Note",
+        Message::App(_) => "Note",
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn describe(text: &mut String, flight: &Flight) -> fmt::Result {
         Message::Blocks(blocks) => {
             blocks.iter().try_for_each(|(block, _)| write!(text, " {:?}", block.height))
         }
-        Message::Note(note) => write!(text, " of {} bytes", note.len()),
+        Message::App(note) => write!(text, " of {} bytes", note.len()),
     }
 }
 

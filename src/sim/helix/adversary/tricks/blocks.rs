@@ -120,6 +120,6 @@ pub(super) struct Censor;
 impl Trick for Censor {
     fn hears(&mut self, hand: &mut Hand, from: NodeId, message: &Message) -> bool {
         let ignored = hand.halves().0.contains(&from);
-        !(ignored && matches!(message, Message::Note(_)))
+        !(ignored && matches!(message, Message::App(_)))
     }
 }

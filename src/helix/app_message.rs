@@ -1,4 +1,4 @@
-//! What the services of the nodes tell each other, as notes of the engine.
+//! What the services of the nodes tell each other, as messages of the engine.
 //!
 //! Notes are not signed. Who speaks is whom the transport says, so they are as good as its word,
 //! and nothing that must never go wrong depends on them alone: a command is judged when it stands
@@ -11,16 +11,16 @@ use bytes::Bytes;
 use crate::helix::batch::{self, COMMANDS_MAX, Command};
 use crate::id::Height;
 
-/// Bytes of commands in one note, more or less: a frame that does not hold up the votes behind it.
+/// Bytes of commands in one message, more or less: a frame that does not hold up the votes behind it.
 const NOTE_BYTES: usize = 256 << 10;
 
 const COMMANDS: u8 = 1;
 const ASK: u8 = 2;
 const ANSWER: u8 = 3;
 
-/// One note.
+/// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Note {
+pub(crate) enum AppMessage {
     /// Please decide these: a batch (of no life), not read yet.
     Commands(Bytes),
     /// The question of a read, with the number of its round.
@@ -29,7 +29,7 @@ pub(crate) enum Note {
     Answer(u64, Height),
 }
 
-impl Note {
+impl AppMessage {
     /// Its bytes.
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(17);
@@ -68,18 +68,21 @@ impl Note {
 
 /// Notes with these commands, each of a moderate size.
 pub(crate) fn with_commands(commands: &[Command]) -> Vec<Bytes> {
-    let (mut notes, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    let (mut messages, mut begin, mut bytes) = (Vec::new(), 0, 0);
     for (at, command) in commands.iter().enumerate() {
         if at > begin && (bytes + command.len() > NOTE_BYTES || at - begin == COMMANDS_MAX) {
-            notes.push(&commands[begin..at]);
+            messages.push(&commands[begin..at]);
             (begin, bytes) = (at, 0);
         }
         bytes += command.len();
     }
     if begin < commands.len() {
-        notes.push(&commands[begin..]);
+        messages.push(&commands[begin..]);
     }
-    notes.into_iter().map(|some| Note::Commands(batch::encode(0, some.iter())).encode()).collect()
+    messages
+        .into_iter()
+        .map(|some| AppMessage::Commands(batch::encode(0, some.iter())).encode())
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,12 +94,12 @@ mod tests {
 
     #[test]
     fn notes_read_back() {
-        for note in [
-            Note::Commands(batch::encode(0, [].iter())),
-            Note::Ask(7),
-            Note::Answer(u64::MAX, Height(3)),
+        for message in [
+            AppMessage::Commands(batch::encode(0, [].iter())),
+            AppMessage::Ask(7),
+            AppMessage::Answer(u64::MAX, Height(3)),
         ] {
-            assert_eq!(Note::decode(&note.encode()), Some(note));
+            assert_eq!(AppMessage::decode(&message.encode()), Some(message));
         }
     }
 
@@ -108,11 +111,13 @@ mod tests {
         };
         let mut commands: Vec<_> = (0..5_000).map(|number| command(number, 10)).collect();
         commands.extend((5_000..5_003).map(|number| command(number, NOTE_BYTES)));
-        let notes = with_commands(&commands);
-        assert_eq!(notes.len(), 3 + 3);
+        let messages = with_commands(&commands);
+        assert_eq!(messages.len(), 3 + 3);
         let mut numbers = Vec::new();
-        for note in notes {
-            let Some(Note::Commands(batch)) = Note::decode(&note) else { panic!("{note:?}") };
+        for message in messages {
+            let Some(AppMessage::Commands(batch)) = AppMessage::decode(&message) else {
+                panic!("{message:?}")
+            };
             let read = block_on(batch::decode(&batch)).expect("our own");
             numbers.extend(read.commands.iter().map(|named| named.command.number));
         }
@@ -123,8 +128,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            // Whether it is a note or not is all the same here.
-            let _read = Note::decode(&bytes.into());
+            // Whether it is a message or not is all the same here.
+            let _read = AppMessage::decode(&bytes.into());
         }
     }
 }
