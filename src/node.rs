@@ -6,7 +6,7 @@
 //! ([`raft::Node`], [`helix::Node`]) and sees its own words; what serves clients takes this one.
 //!
 //! Positions and attempts have different names in the engines; here they are [`Index`], a position
-//! in the order of commands, and *epoch*, the number of an attempt to lead: raft's term, helix's era
+//! in the order of commands, and *epoch*, the number of an attempt to lead: raft's term, helix's epoch
 //! (the height at which the present proposer's unbroken run of blocks began).
 
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ impl<M: StateMachine> Node<M> {
     pub fn epoch(&self) -> u64 {
         match &self.0 {
             Handle::Raft(node) => node.term().0,
-            Handle::Helix(node) => node.era(),
+            Handle::Helix(node) => node.epoch(),
         }
     }
 
@@ -280,7 +280,7 @@ impl From<helix::node::Status> for Status {
             cluster: engine.instance,
             members: status.nodes,
             role: if status.leads { Role::Leader } else { Role::Follower },
-            epoch: status.era,
+            epoch: status.epoch,
             leader: engine.leader,
             last_index: status.applied,
             commit_index: status.applied,

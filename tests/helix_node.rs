@@ -188,25 +188,25 @@ fn a_whole_cluster_that_lost_power_has_the_same_state_again() {
     (1..=4).for_each(|id| rig.kill(id));
     (1..=4).for_each(|id| rig.start(id));
     assert_eq!(rig.read(3).len(), 300);
-    assert_eq!(rig.node(3).read_stale(|list| list.0.clone()), before, "indexes and eras, too");
+    assert_eq!(rig.node(3).read_stale(|list| list.0.clone()), before, "indexes and epochs, too");
     rig.write(4, "after");
     assert_eq!(rig.read(1).len(), 301);
 }
 
-/// An era is the run of blocks of one proposer; nobody leads an era that is another's.
+/// An epoch is the run of blocks of one proposer; nobody leads an epoch that is another's.
 #[test]
 fn an_era_belongs_to_one_leader() {
     let mut rig = Rig::new();
     rig.pass(Duration::ZERO);
-    assert_eq!((rig.node(1).leading(), rig.node(1).era()), (Some(0), 0));
+    assert_eq!((rig.node(1).leading(), rig.node(1).epoch()), (Some(0), 0));
     rig.write(3, "a");
     rig.write(2, "b");
-    assert_eq!((rig.node(1).leading(), rig.node(2).era()), (Some(1), 1));
+    assert_eq!((rig.node(1).leading(), rig.node(2).epoch()), (Some(1), 1));
     rig.kill(1);
     rig.write(3, "c");
-    rig.until("the others to have it", || rig.up().iter().all(|node| node.era() > 1));
-    let eras: Vec<_> = rig.up().iter().map(|node| node.era()).collect();
-    assert_eq!(eras, [3, 3, 3]);
+    rig.until("the others to have it", || rig.up().iter().all(|node| node.epoch() > 1));
+    let epochs: Vec<_> = rig.up().iter().map(|node| node.epoch()).collect();
+    assert_eq!(epochs, [3, 3, 3]);
     rig.write(4, "d");
     assert_eq!(rig.leader(), Some(NodeId(2)), "who was elected goes on");
     let epochs = rig.node(4).read_stale(|list: &List| {
@@ -216,7 +216,7 @@ fn an_era_belongs_to_one_leader() {
 }
 
 /// What a leader was about to propose when it died may still be decided, so its next life must not
-/// lead the same era.
+/// lead the same epoch.
 #[test]
 fn a_leader_that_is_started_again_never_leads_its_old_era() {
     let mut rig = Rig::new();
@@ -230,18 +230,18 @@ fn a_leader_that_is_started_again_never_leads_its_old_era() {
         rig.node(1).want_leader();
     }
     let leader = rig.leader().expect("somebody leads, for it was wanted");
-    assert!(rig.node(leader.0).era() > 1);
+    assert!(rig.node(leader.0).epoch() > 1);
 }
 
 /// The same where nobody is left to take over: all begin with the old leader's last block, and it
-/// ends its old era by itself, with one empty block.
+/// ends its old epoch by itself, with one empty block.
 #[test]
 fn a_leader_that_is_started_again_with_everybody_begins_an_era() {
     let mut rig = Rig::new();
     rig.write(1, "a");
     (1..=4).for_each(|id| rig.kill(id));
     (1..=4).for_each(|id| rig.start(id));
-    rig.until("an era", || rig.node(1).leading().is_some_and(|era| era > 1));
+    rig.until("an epoch", || rig.node(1).leading().is_some_and(|epoch| epoch > 1));
     let height = rig.node(1).status().height;
     rig.pass(Duration::from_secs(30));
     assert_eq!(rig.node(2).status().height, height, "one empty block, and no more");
@@ -267,7 +267,7 @@ fn a_dead_leader_is_replaced_if_one_is_wanted() {
     rig.write(1, "a");
     rig.kill(1);
     rig.pass(Duration::from_secs(60));
-    assert_eq!((rig.node(3).era(), rig.leader()), (1, None));
+    assert_eq!((rig.node(3).epoch(), rig.leader()), (1, None));
     rig.node(3).want_leader();
     rig.until("another leader", || rig.leader() == Some(NodeId(2)));
     let height = rig.node(3).status().height;

@@ -85,7 +85,7 @@ pub struct Applied<R> {
     pub index: Index,
     /// The block that it is in.
     pub height: Height,
-    /// The era of that block.
+    /// The epoch of that block.
     pub epoch: u64,
     /// What the state machine answered.
     pub response: R,
@@ -98,9 +98,9 @@ pub struct Status {
     pub engine: engine::Status,
     /// Every node of the instance.
     pub nodes: Vec<NodeId>,
-    /// The era: where the last proposer's run of blocks began.
-    pub era: u64,
-    /// Whether this node leads that era.
+    /// The epoch: where the last proposer's run of blocks began.
+    pub epoch: u64,
+    /// Whether this node leads that epoch.
     pub leads: bool,
     /// Commands applied so far.
     pub applied: Index,
@@ -217,14 +217,14 @@ impl<M: StateMachine> Node<M> {
         look(&self.service.machine.borrow())
     }
 
-    /// The present era: the height at which the unbroken run of blocks of the last proposer, in its
+    /// The present epoch: the height at which the unbroken run of blocks of the last proposer, in its
     /// present life, began; zero before the first block.
     #[must_use]
-    pub fn era(&self) -> u64 {
-        self.service.progress().era
+    pub fn epoch(&self) -> u64 {
+        self.service.progress().epoch
     }
 
-    /// The era that this node leads, if it does: it leads the present view, and made the last
+    /// The epoch that this node leads, if it does: it leads the present view, and made the last
     /// block, or there is none yet.
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
@@ -233,7 +233,7 @@ impl<M: StateMachine> Node<M> {
 
     /// Sees to it that somebody leads who lives. An idle cluster does not notice that its leader is
     /// gone, and a leader may have duties besides making blocks. If the present one was not heard
-    /// of for long, or is this node and has no era yet, this asks for a block, and so for another
+    /// of for long, or is this node and has no epoch yet, this asks for a block, and so for another
     /// leader. Call it now and then while there are such duties.
     pub fn want_leader(&self) {
         let Some(leader) = self.service.leader() else { return };
@@ -255,7 +255,7 @@ impl<M: StateMachine> Node<M> {
         Status {
             engine: self.engine.status(),
             nodes: self.nodes.clone(),
-            era: progress.era,
+            epoch: progress.epoch,
             leads: service.leading().is_some(),
             applied: progress.index,
             height: progress.height,

@@ -9,8 +9,8 @@
 //! decides large batches and an idle one nothing at all. In later views others wait, so an empty
 //! block is better than none. The time of a block is 0: no state machine here asks for it.
 //!
-//! *Eras.* A node that leads view 0 again and again makes an unbroken run of blocks. The height at
-//! which the present run began is the *era*, and it is what a state machine is told as
+//! *Epochs.* A node that leads view 0 again and again makes an unbroken run of blocks. The height at
+//! which the present run began is the *epoch*, and it is what a state machine is told as
 //! [`epoch`](Committed::epoch). It follows from the blocks alone: who made each is in its head, and
 //! stays, whichever view decides it. A node that was started again makes another run, for it has
 //! forgotten what it was about to propose, and that may still come; so a batch has the number of a
@@ -63,7 +63,7 @@ pub(crate) struct Progress {
     /// Commands applied in all.
     pub(crate) index: Index,
     /// Where the present proposer's run of blocks began; 0 before the first.
-    pub(crate) era: u64,
+    pub(crate) epoch: u64,
     /// Who made the last block, and in which of its lives.
     pub(crate) maker: Option<(NodeId, u64)>,
 }
@@ -168,11 +168,11 @@ impl<M: StateMachine> Service<M> {
         self.progress.get()
     }
 
-    /// The era that this node leads, if it leads: the view is its, and so is the last block.
+    /// The epoch that this node leads, if it leads: the view is its, and so is the last block.
     pub(crate) fn leading(&self) -> Option<u64> {
-        let Progress { era, maker, .. } = self.progress.get();
+        let Progress { epoch, maker, .. } = self.progress.get();
         let leads = self.leader.get() == Some(self.me);
-        (leads && maker.is_none_or(|maker| maker == (self.me, self.life))).then_some(era)
+        (leads && maker.is_none_or(|maker| maker == (self.me, self.life))).then_some(epoch)
     }
 
     /// Whether the run of blocks is that of an earlier life of this node, which is to be ended.
@@ -441,7 +441,7 @@ impl<M: StateMachine> Service<M> {
         let batch = self.batch(&block.payload).await.unwrap_or_default();
         let maker = Some((block.proposer, batch.life));
         if progress.maker != maker {
-            (progress.maker, progress.era) = (maker, height.0);
+            (progress.maker, progress.epoch) = (maker, height.0);
             self.progress.set(progress);
         }
         let mut budget = Budget::new(APPLIED_PER_TURN);
@@ -465,7 +465,7 @@ impl<M: StateMachine> Service<M> {
         self.pool.borrow_mut().remove(named.id);
         progress.index = progress.index.next();
         self.progress.set(progress);
-        let (index, epoch) = (progress.index, progress.era);
+        let (index, epoch) = (progress.index, progress.epoch);
         let command = &named.command;
         let response = command.payload.as_ref().map(|payload| {
             self.machine.borrow_mut().apply(Committed { index: index.0, epoch, payload })
