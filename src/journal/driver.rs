@@ -97,7 +97,7 @@ impl Inner {
         let (began, bytes) = (self.clock.now(), write.raw.len());
         let written = write.file.commit(offset(write.at), write.raw).await;
         let buffer = written.map_err(|e| failed("writing", &write.name, &e))?;
-        self.meter.borrow_mut().synced(self.clock.now().since(began), bytes);
+        self.stats.borrow_mut().synced(self.clock.now().since(began), bytes);
         if buffer.capacity() <= BUFFER_BYTES_MAX {
             self.buffer.replace(buffer);
         }
@@ -270,7 +270,7 @@ impl Inner {
         let slice = bytes.min(whole - made);
         preallocate::fill(&file, made, slice)?;
         file.sync().await?;
-        self.meter.borrow_mut().wrote(usize::try_from(slice).unwrap_or(0));
+        self.stats.borrow_mut().wrote(usize::try_from(slice).unwrap_or(0));
         if made + slice < whole {
             self.store.borrow_mut().preallocated.making = Some((file, made + slice));
             return Ok(());

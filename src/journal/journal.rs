@@ -117,7 +117,7 @@ pub(super) struct Inner {
     /// The buffer of the last batch, for the next.
     pub(super) buffer: RefCell<Vec<u8>>,
     pub(super) store: RefCell<Store>,
-    pub(super) meter: RefCell<Meter>,
+    pub(super) stats: RefCell<Stats>,
     reader: RefCell<Reader>,
     snapshots: Snapshots,
 }
@@ -134,13 +134,13 @@ pub(super) struct Store {
 
 /// What the journal has done since it was opened.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(super) struct Stats {
     spans: VecDeque<Duration>,
     syncs: u64,
     bytes: u64,
 }
 
-impl Meter {
+impl Stats {
     pub(super) fn synced(&mut self, span: Duration, bytes: usize) {
         if self.spans.len() == SYNCS_REMEMBERED {
             self.spans.pop_front();
@@ -210,7 +210,7 @@ impl Journal {
             in_flight: Cell::new(None),
             buffer: RefCell::default(),
             store: RefCell::new(store),
-            meter: RefCell::default(),
+            stats: RefCell::default(),
             reader: RefCell::default(),
             snapshots,
         })))
@@ -378,7 +378,7 @@ impl Journal {
     /// The median of the last 64 writes with their sync; zero before the first.
     #[must_use]
     pub fn sync_median(&self) -> Duration {
-        let mut spans: Vec<_> = self.0.meter.borrow().spans.iter().copied().collect();
+        let mut spans: Vec<_> = self.0.stats.borrow().spans.iter().copied().collect();
         spans.sort_unstable();
         spans.get(spans.len() / 2).copied().unwrap_or_default()
     }
@@ -393,13 +393,13 @@ impl Journal {
     /// Syncs of batches since the journal was opened.
     #[must_use]
     pub fn syncs(&self) -> u64 {
-        self.0.meter.borrow().syncs
+        self.0.stats.borrow().syncs
     }
 
     /// Bytes written since the journal was opened, zeros of new segments among them.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
-        self.0.meter.borrow().bytes
+        self.0.stats.borrow().bytes
     }
 }
 

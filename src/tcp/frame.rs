@@ -17,7 +17,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::tcp::meter::Cause;
+use crate::tcp::stats::Cause;
 
 /// Bytes before the payload.
 pub const HEADER: usize = 8;

@@ -31,7 +31,7 @@
 //! [`TcpLimits::frame_bytes_max`] before anything is allocated, and memory grows only with bytes
 //! that have arrived. A stranger has [`TcpLimits::handshake`] to say hello; at most
 //! [`TcpLimits::handshakes_max`] strangers are listened to, the newest ones. Every rejection is
-//! counted by [`Cause`] in the [`Meter`] and logged at most once a minute and cause, at `warn`.
+//! counted by [`Cause`] in the [`Stats`] and logged at most once a minute and cause, at `warn`.
 //!
 //! # Dead connections
 //!
@@ -49,9 +49,9 @@
 mod accept;
 mod dial;
 pub mod frame;
-pub mod meter;
 pub mod session;
+pub mod stats;
 mod transport;
 
-pub use meter::{Cause, LinkStats, Meter, Stats};
+pub use stats::{Cause, LinkStats, Stats};
 pub use transport::{Identity, TcpLimits, Transport, run};

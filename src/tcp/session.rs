@@ -15,7 +15,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::env::io::TcpStream;
 use crate::id::{ClusterId, NodeId};
-use crate::tcp::meter::Cause;
+use crate::tcp::stats::Cause;
 use crate::tcp::transport::Identity;
 
 /// The version of the protocol that this node speaks: hello, frames and the messages in them.

@@ -121,7 +121,7 @@ pub struct Stats {
 
 /// The counters of a transport; clones show the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Meter(Rc<Inner>);
+pub struct Stats(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -129,7 +129,7 @@ struct Inner {
     warned: RefCell<BTreeMap<Cause, Time>>,
 }
 
-impl Meter {
+impl Stats {
     /// All counters at zero.
     #[must_use]
     pub fn new() -> Self {
