@@ -1,7 +1,7 @@
 //! `/v3/lease/keepalive`: each request renews a lease and is answered by a line.
 //!
 //! The leader keeps a lease alive without an entry where that is enough (see
-//! [`Countdown`](crate::kv::Countdown)); elsewhere, and on other nodes, a renewal is an entry of
+//! [`Lessor`](crate::kv::Lessor)); elsewhere, and on other nodes, a renewal is an entry of
 //! the log. Either way a quorum has confirmed it before it is answered.
 
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! The duty of a leader towards leases: to count down, and to propose what it found.
 //!
-//! Every node runs a [`Keeper`]. While its node leads, it holds a [`Countdown`], sleeps until the
+//! Every node runs a [`Lessor`]. While its node leads, it holds a [`Lessor`], sleeps until the
 //! next lease is due and proposes its end; a proposal made on an outdated view has no effect, so
 //! two nodes that both believe to lead do no harm. While its node follows, it looks once in a
 //! while whether it leads now. Without leases it sleeps until there is one.
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::env::{Clock, Time};
-use crate::kv::{Countdown, KeepAlive, Store};
+use crate::kv::{KeepAlive, Lessor, Store};
 use crate::node::Node;
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
@@ -19,7 +19,7 @@ use crate::scope::notify::Notify;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Counts down leases while its node leads.
-pub(crate) struct Keeper {
+pub(crate) struct Lessor {
     node: Node<Store>,
     store: Store,
     clock: Clock,
@@ -28,14 +28,14 @@ pub(crate) struct Keeper {
     counting: RefCell<Option<Counting>>,
 }
 
-/// The countdown of one epoch.
+/// The lessor of one epoch.
 struct Counting {
     epoch: u64,
-    countdown: Countdown,
+    lessor: Lessor,
 }
 
-impl Keeper {
-    /// A keeper that does nothing until it is run.
+impl Lessor {
+    /// A lessor that does nothing until it is run.
     pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
         let store = node.read_stale(Store::clone);
         Self { changed: store.on_lease_change(), node, store, clock, counting: RefCell::new(None) }
@@ -77,8 +77,8 @@ impl Keeper {
         // Who leads the same epoch again goes on counting: what it has proposed may still come.
         let known = self.counting.borrow().as_ref().is_some_and(|known| known.epoch == epoch);
         if !known {
-            let countdown = Countdown::new(&self.store, epoch, self.now_ns());
-            self.counting.replace(Some(Counting { epoch, countdown }));
+            let lessor = Lessor::new(&self.store, epoch, self.now_ns());
+            self.counting.replace(Some(Counting { epoch, lessor }));
         }
         while self.node.leading() == Some(epoch) {
             let (commands, wake) = self.due();
@@ -97,19 +97,19 @@ impl Keeper {
     /// What is to be proposed now, and when to ask again.
     fn due(&self) -> (Vec<crate::kv::Command>, Time) {
         let mut counting = self.counting.borrow_mut();
-        let Some(Counting { countdown, .. }) = &mut *counting else {
+        let Some(Counting { lessor, .. }) = &mut *counting else {
             return (Vec::new(), Time::NEVER);
         };
-        let commands = countdown.due(&self.store, self.now_ns());
-        (commands, countdown.next_wake_ns().map_or(Time::NEVER, Time))
+        let commands = lessor.due(&self.store, self.now_ns());
+        (commands, lessor.next_wake_ns().map_or(Time::NEVER, Time))
     }
 
-    /// Does `work` with the countdown, if there is one of the present leadership.
-    fn with_countdown<T>(&self, work: impl FnOnce(&mut Countdown) -> T) -> Option<T> {
+    /// Does `work` with the lessor, if there is one of the present leadership.
+    fn with_countdown<T>(&self, work: impl FnOnce(&mut Lessor) -> T) -> Option<T> {
         let leading = self.node.leading()?;
         let mut counting = self.counting.borrow_mut();
         let current = counting.as_mut().filter(|counting| counting.epoch == leading)?;
-        Some(work(&mut current.countdown))
+        Some(work(&mut current.lessor))
     }
 
     /// Keeps a lease alive without an entry, if that is enough: the answer holds because this node
@@ -118,8 +118,7 @@ impl Keeper {
     pub(crate) async fn keep_alive(&self, id: i64) -> Option<i64> {
         let epoch = self.node.leading()?;
         let now_ns = self.now_ns();
-        let kept =
-            self.with_countdown(|countdown| countdown.keep_alive(&self.store, id, now_ns))?;
+        let kept = self.with_countdown(|lessor| lessor.keep_alive(&self.store, id, now_ns))?;
         let KeepAlive::Renewed { ttl_s } = kept else {
             return None;
         };
@@ -130,6 +129,6 @@ impl Keeper {
     /// Whole seconds that a lease has left, if this node counts it down.
     pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
         let now_ns = self.now_ns();
-        self.with_countdown(|countdown| countdown.remaining_s(&self.store, id, now_ns))?
+        self.with_countdown(|lessor| lessor.remaining_s(&self.store, id, now_ns))?
     }
 }

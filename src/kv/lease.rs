@@ -1,7 +1,7 @@
 //! The replicated side of leases: who holds which keys, and how much time was last agreed on.
 //!
 //! There is no clock here. The leader counts down with its own (see
-//! [`Countdown`](super::countdown::Countdown)) and proposes what it found; this side only sees to
+//! [`Lessor`](super::lessor::Lessor)) and proposes what it found; this side only sees to
 //! it that a proposal made on an outdated view of a lease has no effect: each entry that sets a
 //! lease's time gives it a new *generation*, and an expiry or a checkpoint names the generation
 //! that it is about.

@@ -15,7 +15,7 @@
 //! or not at all.
 //!
 //! A **lease** is a promise to delete keys unless its owner keeps it alive. Time is the leader's
-//! ([`countdown`]), but its verdict is an entry like any other, and one that comes too late, after
+//! ([`lessor`]), but its verdict is an entry like any other, and one that comes too late, after
 //! a renewal, is void. What was counted is noted in the log now and then, so a new leader goes on
 //! where the old one stopped.
 //!
@@ -47,7 +47,7 @@
 //! - **A full store heals by itself.** Puts that grow it are refused; deletions, and puts that
 //!   shrink it, go on; there is no alarm to disarm.
 //! - **Time to live goes on across a change of leader**, where etcd begins again unless told to
-//!   checkpoint. See [`countdown`] for what keeps that safe.
+//!   checkpoint. See [`lessor`] for what keeps that safe.
 //! - A lease without a wished id gets one made from its entry's index, not a random one.
 //! - `prev_kv` of an event is there for every change that history still has; etcd loses it for the
 //!   oldest.
@@ -70,9 +70,9 @@
 mod check;
 mod command;
 mod core;
-pub mod countdown;
 mod history;
 mod lease;
+pub mod lessor;
 mod range;
 mod snapshot;
 mod store;
@@ -81,8 +81,8 @@ pub mod types;
 mod watch;
 
 pub use check::TXN_OPS_MAX;
-pub use countdown::{Countdown, KeepAlive};
 pub use lease::LEASE_TTL_MAX_S;
+pub use lessor::{KeepAlive, Lessor};
 pub use store::Store;
 pub use types::*;
 pub use watch::{Batch, Compacted, Watcher};

@@ -129,8 +129,8 @@ impl Store {
         self.core.borrow().leases.len()
     }
 
-    /// a `Notify` that is notified when an entry set the time of a lease: what a countdown must hear of. It
-    /// has one listener, the keeper of this node's leases.
+    /// a `Notify` that is notified when an entry set the time of a lease: what a lessor must hear of. It
+    /// has one listener, the lessor of this node's leases.
     #[must_use]
     pub fn on_lease_change(&self) -> Notify {
         self.core.borrow().hub.leases.clone()

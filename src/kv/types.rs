@@ -291,15 +291,15 @@ pub enum Command {
         /// Which.
         id: i64,
     },
-    /// Of the leader's countdown: so much time is left. Answered with [`Response::Noted`].
+    /// Of the leader's lessor: so much time is left. Answered with [`Response::Noted`].
     LeaseCheckpoint {
         /// The epoch that the proposer leads: void in an entry of any other, see
-        /// [`countdown`](super::countdown).
+        /// [`lessor`](super::lessor).
         epoch: u64,
         /// What it found.
         checkpoints: Vec<LeaseCheckpoint>,
     },
-    /// Of the leader's countdown: these are over, unless something happened to them since.
+    /// Of the leader's lessor: these are over, unless something happened to them since.
     /// Answered with [`Response::Noted`].
     LeaseExpire {
         /// The epoch that the proposer leads: void in an entry of any other.
@@ -380,7 +380,7 @@ pub struct LeaseStatus {
     pub id: i64,
     /// The time to live that was granted, in seconds.
     pub granted_ttl_s: i64,
-    /// The last time left that was agreed on, in seconds. The leader's countdown knows better.
+    /// The last time left that was agreed on, in seconds. The leader's lessor knows better.
     pub remaining_s: i64,
     /// The keys attached to it, in order, if asked for.
     pub keys: Vec<Blob>,

@@ -3,8 +3,8 @@
 use super::*;
 
 fn stamp(m: &Machine, id: i64) -> LeaseStamp {
-    let mut countdown = Countdown::new(&m.store, 1, 0);
-    let commands = countdown.due(&m.store, u64::MAX);
+    let mut lessor = Lessor::new(&m.store, 1, 0);
+    let commands = lessor.due(&m.store, u64::MAX);
     let Command::LeaseExpire { leases, .. } = &commands[0] else { panic!() };
     *leases.iter().find(|s| s.id == id).unwrap()
 }

@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
 
-mod countdown;
 mod figures;
 mod leases;
+mod lessor;
 mod model;
 mod property;
 mod snapshots;

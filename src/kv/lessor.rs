@@ -1,6 +1,6 @@
 //! The leader's side of leases: counting down with its own clock, proposing what it found.
 //!
-//! One [`Countdown`] lives as long as one leadership. It changes nothing by itself: it proposes
+//! One [`Lessor`] lives as long as one leadership. It changes nothing by itself: it proposes
 //! [`Command::LeaseExpire`] when a lease is over and [`Command::LeaseCheckpoint`] now and then, so
 //! that the next leader goes on counting instead of beginning again.
 //!
@@ -80,7 +80,7 @@ struct Timer {
 
 /// The deadlines of all leases, by the leader's clock.
 #[derive(Debug)]
-pub struct Countdown {
+pub struct Lessor {
     /// What the proposals are valid in.
     epoch: u64,
     /// The last generation seen.
@@ -89,15 +89,14 @@ pub struct Countdown {
     wakes: BTreeSet<(u64, i64)>,
 }
 
-impl Countdown {
+impl Lessor {
     /// Begins to count, on becoming leader of an epoch (raft: a term): once the first entry of that
     /// epoch is applied, so that no expiry of an earlier leader can follow.
     #[must_use]
     pub fn new(store: &Store, epoch: u64, now_ns: u64) -> Self {
-        let mut countdown =
-            Self { epoch, seen: 0, timers: BTreeMap::new(), wakes: BTreeSet::new() };
-        countdown.observe(store, now_ns);
-        countdown
+        let mut lessor = Self { epoch, seen: 0, timers: BTreeMap::new(), wakes: BTreeSet::new() };
+        lessor.observe(store, now_ns);
+        lessor
     }
 
     /// Takes note of what was applied; call it after entries were. Costs nothing if no lease

@@ -6,15 +6,15 @@ const S: u64 = 1_000_000_000;
 
 /// Lets a leader count from `from` until `until`; applies what it proposes, at once. Returns how
 /// many entries it wrote and when the last one was.
-fn lead(m: &mut Machine, countdown: &mut Countdown, until: u64) -> (usize, u64) {
+fn lead(m: &mut Machine, lessor: &mut Lessor, until: u64) -> (usize, u64) {
     let (mut entries, mut last) = (0, 0);
-    while let Some(now) = countdown.next_wake_ns().filter(|&wake| wake <= until) {
-        for command in countdown.due(&m.store, now) {
+    while let Some(now) = lessor.next_wake_ns().filter(|&wake| wake <= until) {
+        for command in lessor.due(&m.store, now) {
             m.apply(command).unwrap();
             entries += 1;
             last = now;
         }
-        countdown.observe(&m.store, now);
+        lessor.observe(&m.store, now);
     }
     (entries, last)
 }
@@ -24,7 +24,7 @@ fn a_lease_ends_when_its_time_is_over_and_not_before() {
     let mut m = Machine::new();
     m.grant(7, 60);
     m.put_leased("a", 7).unwrap();
-    let mut leader = Countdown::new(&m.store, 1, 5 * S);
+    let mut leader = Lessor::new(&m.store, 1, 5 * S);
     lead(&mut m, &mut leader, 65 * S - 1);
     assert_eq!(m.now("a", ""), "a=v");
     lead(&mut m, &mut leader, 65 * S);
@@ -37,7 +37,7 @@ fn a_lease_ends_when_its_time_is_over_and_not_before() {
 fn checkpoints_in_whole_seconds_do_not_lengthen_a_lease() {
     let mut m = Machine::new();
     m.grant(7, 60);
-    let mut leader = Countdown::new(&m.store, 1, S / 2);
+    let mut leader = Lessor::new(&m.store, 1, S / 2);
     let (entries, last) = lead(&mut m, &mut leader, 100 * S);
     assert!(entries > 2, "checkpoints were made");
     assert_eq!(last, 60 * S + S / 2);
@@ -51,7 +51,7 @@ fn time_to_live_goes_on_across_leaders() {
     let mut leaders = 0;
     // A new leader every ten minutes, each with a clock of its own.
     while !m.store.leases().is_empty() {
-        let mut leader = Countdown::new(&m.store, 1, leaders * 7_777 * S);
+        let mut leader = Lessor::new(&m.store, 1, leaders * 7_777 * S);
         let offset = leaders * 7_777 * S;
         let (_, last) = lead(&mut m, &mut leader, offset + 600 * S);
         now += if m.store.leases().is_empty() { last - offset } else { 600 * S };
@@ -67,7 +67,7 @@ fn time_to_live_goes_on_across_leaders() {
 fn a_lease_kept_alive_each_third_of_its_time_writes_nothing() {
     let mut m = Machine::new();
     m.grant(7, 30);
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     let mut entries = 0;
     for round in 1..1_000 {
         let now = round * 10 * S;
@@ -84,7 +84,7 @@ fn a_lease_kept_alive_each_third_of_its_time_writes_nothing() {
 fn a_keep_alive_after_a_checkpoint_becomes_an_entry() {
     let mut m = Machine::new();
     m.grant(7, 60);
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     lead(&mut m, &mut leader, 40 * S);
     assert_eq!(m.store.lease(7, false).unwrap().remaining_s, 30);
     let kept = leader.keep_alive(&m.store, 7, 41 * S);
@@ -100,7 +100,7 @@ fn a_keep_alive_after_a_checkpoint_becomes_an_entry() {
 fn a_keep_alive_while_an_expiry_is_under_way_goes_through_the_log() {
     let mut m = Machine::new();
     m.grant(7, 3);
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     let expiry = leader.due(&m.store, 3 * S).remove(0);
     let kept = leader.keep_alive(&m.store, 7, 3 * S);
     assert_eq!(kept, KeepAlive::Propose, "else the client would be promised a dead lease");
@@ -113,14 +113,14 @@ fn a_keep_alive_while_an_expiry_is_under_way_goes_through_the_log() {
 fn what_a_deposed_leader_found_has_no_effect() {
     let mut m = Machine::new();
     m.grant(7, 60);
-    let mut deposed = Countdown::new(&m.store, 1, 0);
+    let mut deposed = Lessor::new(&m.store, 1, 0);
     let checkpoint = deposed.due(&m.store, 31 * S).remove(0);
     assert!(matches!(checkpoint, Command::LeaseCheckpoint { .. }));
     let expiry = deposed.due(&m.store, 60 * S).remove(0);
     assert!(matches!(expiry, Command::LeaseExpire { .. }));
     // The next leader keeps the lease alive without an entry: nothing else tells them apart.
     m.epoch = 2;
-    let mut leader = Countdown::new(&m.store, 2, 50 * S);
+    let mut leader = Lessor::new(&m.store, 2, 50 * S);
     let kept = leader.keep_alive(&m.store, 7, 59 * S);
     assert_eq!(kept, KeepAlive::Renewed { ttl_s: 60 });
     m.apply(checkpoint.clone()).unwrap();
@@ -136,7 +136,7 @@ fn what_a_deposed_leader_found_has_no_effect() {
 fn a_refused_proposal_is_made_again() {
     let mut m = Machine::new();
     m.grant(7, 3);
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     assert_eq!(leader.due(&m.store, 3 * S).len(), 1);
     assert!(leader.due(&m.store, 3 * S + 1).is_empty());
     let again = leader.next_wake_ns().unwrap();
@@ -148,7 +148,7 @@ fn a_refused_proposal_is_made_again() {
 #[test]
 fn a_lease_that_is_gone_is_said_to_be_gone() {
     let mut m = Machine::new();
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     assert_eq!(leader.keep_alive(&m.store, 7, 0), KeepAlive::Gone);
     m.grant(7, 60);
     leader.observe(&m.store, 0);
@@ -161,7 +161,7 @@ fn a_lease_that_is_gone_is_said_to_be_gone() {
 #[test]
 fn many_checkpoints_share_an_entry() {
     let mut m = Machine::new();
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     for id in 1..=100 {
         m.grant(id, 60);
         leader.observe(&m.store, id as u64 * S / 200);
@@ -173,7 +173,7 @@ fn many_checkpoints_share_an_entry() {
 #[test]
 fn revoked_leases_leave_no_timers_behind() {
     let mut m = Machine::new();
-    let mut leader = Countdown::new(&m.store, 1, 0);
+    let mut leader = Lessor::new(&m.store, 1, 0);
     for id in 1..10_000 {
         m.grant(id, 1_000_000);
         leader.observe(&m.store, 0);
