@@ -19,7 +19,7 @@ use crate::api::body::Memory;
 use crate::api::conn::{Landing, Phase, Socket, attend};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
-use crate::api::leases::Lessor;
+use crate::api::leases::Leases;
 use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, FILES_RESERVED, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     landing: Landing,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
-    pub(crate) leases: Lessor,
+    pub(crate) leases: Leases,
     pub(crate) closing: Closing,
     /// `"cluster_id":"..","member_id":".."`: the part of a header that never changes.
     identity: Vec<u8>,
@@ -122,7 +122,7 @@ impl Gateway {
         object.uint("cluster_id", status.cluster.0);
         object.uint("member_id", status.node.0);
         Self(Rc::new(Shared {
-            leases: Lessor::new(node.clone(), clock.clone()),
+            leases: Leases::new(node.clone(), clock.clone()),
             node,
             members,
             limits,

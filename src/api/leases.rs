@@ -1,6 +1,6 @@
 //! The duty of a leader towards leases: to count down, and to propose what it found.
 //!
-//! Every node runs a [`Lessor`]. While its node leads, it holds a [`Lessor`], sleeps until the
+//! Every node runs [`Leases`]. While its node leads, it holds a [`Lessor`], sleeps until the
 //! next lease is due and proposes its end; a proposal made on an outdated view has no effect, so
 //! two nodes that both believe to lead do no harm. While its node follows, it looks once in a
 //! while whether it leads now. Without leases it sleeps until there is one.
@@ -19,7 +19,7 @@ use crate::scope::notify::Notify;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Counts down leases while its node leads.
-pub(crate) struct Lessor {
+pub(crate) struct Leases {
     node: Node<Store>,
     store: Store,
     clock: Clock,
@@ -34,7 +34,7 @@ struct Counting {
     lessor: Lessor,
 }
 
-impl Lessor {
+impl Leases {
     /// A lessor that does nothing until it is run.
     pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
         let store = node.read_stale(Store::clone);
@@ -105,7 +105,7 @@ impl Lessor {
     }
 
     /// Does `work` with the lessor, if there is one of the present leadership.
-    fn with_countdown<T>(&self, work: impl FnOnce(&mut Lessor) -> T) -> Option<T> {
+    fn with_lessor<T>(&self, work: impl FnOnce(&mut Lessor) -> T) -> Option<T> {
         let leading = self.node.leading()?;
         let mut counting = self.counting.borrow_mut();
         let current = counting.as_mut().filter(|counting| counting.epoch == leading)?;
@@ -118,7 +118,7 @@ impl Lessor {
     pub(crate) async fn keep_alive(&self, id: i64) -> Option<i64> {
         let epoch = self.node.leading()?;
         let now_ns = self.now_ns();
-        let kept = self.with_countdown(|lessor| lessor.keep_alive(&self.store, id, now_ns))?;
+        let kept = self.with_lessor(|lessor| lessor.keep_alive(&self.store, id, now_ns))?;
         let KeepAlive::Renewed { ttl_s } = kept else {
             return None;
         };
@@ -129,6 +129,6 @@ impl Lessor {
     /// Whole seconds that a lease has left, if this node counts it down.
     pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
         let now_ns = self.now_ns();
-        self.with_countdown(|lessor| lessor.remaining_s(&self.store, id, now_ns))?
+        self.with_lessor(|lessor| lessor.remaining_s(&self.store, id, now_ns))?
     }
 }
