@@ -16,8 +16,8 @@ use quorate::id::{Height, NodeId, View};
 use quorate::sim::cluster::Death;
 use quorate::sim::helix::adversary::{Hand, Trick};
 use quorate::sim::helix::cluster::{Cluster, Setup};
-use quorate::sim::helix::mason::Stone;
 use quorate::sim::helix::roster::Roster;
+use quorate::sim::helix::test_app::TestBlock;
 use quorate::sim::helix::words::{INSTANCE, read};
 use quorate::sim::net::{Fate, Flight};
 
@@ -159,7 +159,7 @@ impl Rig {
 }
 
 fn evil(liar: NodeId) -> Block {
-    let payload = Stone { maker: liar, number: 666, sound: true }.payload();
+    let payload = TestBlock { maker: liar, number: 666, sound: true }.payload();
     Block { height: H1, previous: Hash::NONE, proposer: liar, time: 0, payload }
 }
 
@@ -422,7 +422,7 @@ fn an_invented_new_view_of_view_21_makes_nobody_wait() {
 #[test]
 fn a_delivery_that_fails_once_is_tried_again() {
     let rig = Rig::new(Setup::default(), None, |_, _| false);
-    rig.cluster.mason(N2).change(|habits| habits.failures = 3);
+    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = 3);
     assert!(rig.cluster.run_until_decided(Height(20), SPAN));
     rig.check();
     assert_eq!(rig.cluster.world().checker().borrow().sights().undelivered, 3);
@@ -431,7 +431,7 @@ fn a_delivery_that_fails_once_is_tried_again() {
 #[test]
 fn a_delivery_that_always_fails_stops_one_node_and_nothing_in_it() {
     let mut rig = Rig::new(Setup::default(), None, |_, _| false);
-    rig.cluster.mason(N2).change(|habits| habits.failures = u32::MAX);
+    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = u32::MAX);
     rig.run(5_000);
     assert_eq!(rig.tip(N2), H1);
     assert!(rig.tip(N1) > Height(20), "the others go on");
@@ -439,7 +439,7 @@ fn a_delivery_that_always_fails_stops_one_node_and_nothing_in_it() {
     assert!(status.trouble.is_some_and(|trouble| trouble.contains("was not taken")));
     let ended = rig.cluster.shutdown(N2, SPAN).expect("it ends in time");
     assert!(ended.is_ok());
-    rig.cluster.mason(N2).change(|habits| habits.failures = 0);
+    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = 0);
     rig.cluster.start(N2).expect("a healthy disk");
     rig.must_go_on();
 }

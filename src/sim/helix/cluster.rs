@@ -43,8 +43,8 @@ use crate::sim::helix::adversary::{Hand, Lie, Trick};
 use crate::sim::helix::checker::Checker;
 use crate::sim::helix::commands::{Directory, Told};
 use crate::sim::helix::keys::Ring;
-use crate::sim::helix::mason::Mason;
 use crate::sim::helix::roster::Rostered;
+use crate::sim::helix::test_app::TestApp;
 use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::Flight;
 use crate::sim::trace::Trace;
@@ -67,7 +67,7 @@ struct Living {
 
 struct Seat {
     disk: SimDisk,
-    mason: Mason,
+    test_app: TestApp,
     trigger: Manual,
     living: Option<Living>,
     /// What the liar on this seat does; taken while it does it.
@@ -100,9 +100,9 @@ impl Cluster {
             let disk = SimDisk::new(world.clock(), world.rng().fork());
             disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
             let (clock, rng) = (world.clock(), world.rng().fork());
-            let mason = Mason::new(node, clock, rng, setup.habits, world.checker().clone());
+            let test_app = TestApp::new(node, clock, rng, setup.behaviour, world.checker().clone());
             let trigger = Manual::new();
-            (node, Seat { disk, mason, trigger, living: None, trick: None, lies: false })
+            (node, Seat { disk, test_app, trigger, living: None, trick: None, lies: false })
         };
         let seats = ids.into_iter().map(seat).collect();
         if setup.commands {
@@ -156,8 +156,8 @@ impl Cluster {
 
     /// The application of a node.
     #[must_use]
-    pub fn mason(&self, node: NodeId) -> &Mason {
-        &self.seats[&node].mason
+    pub fn test_app(&self, node: NodeId) -> &TestApp {
+        &self.seats[&node].test_app
     }
 
     /// Signs and checks as this node: for frames that a test makes by hand.
@@ -242,8 +242,8 @@ impl Cluster {
         let (roster, nodes) = (self.setup.roster.clone(), self.setup.nodes);
         App {
             membership: Box::new(Rostered { roster, nodes }),
-            blocks: Box::new(seat.mason.clone()),
-            chain: Box::new(seat.mason.clone()),
+            blocks: Box::new(seat.test_app.clone()),
+            chain: Box::new(seat.test_app.clone()),
             keys: self.keys(node),
             trigger,
         }
@@ -288,7 +288,7 @@ impl Cluster {
     fn engine(&self, node: NodeId, config: Config, env: Env) -> Result<(Engine, Life), Fatal> {
         let observer = self.observer(node);
         if !self.setup.commands {
-            self.seats[&node].mason.begin();
+            self.seats[&node].test_app.begin();
             let (engine, life) = Engine::start(config, env, self.app(node), observer)?;
             return Ok((engine, Box::pin(life)));
         }
@@ -425,7 +425,7 @@ impl Cluster {
         self.crash(node, Death::Kill);
         let seat = self.seat(node);
         seat.disk.wipe();
-        seat.mason.wipe();
+        seat.test_app.wipe();
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }

@@ -8,7 +8,7 @@
 //! | `run SPAN` | lets time pass, as in `run 150ms`, `run 2s` |
 //! | `decide H` | runs until every honest node that is up has decided H |
 //! | `elapse A H V` | height H's view V has lasted too long for node A |
-//! | `mason A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
+//! | `test app A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
 //! | `cut A > B`, `partition A B \| C`, `isolate A`, `heal` | links; `*` stands for all nodes |
 //! | `hold`, `drop`, `twice` `[next] KIND A > B` | the fate of messages; `*` for any kind or node |
 //! | `pass` | ends all of these fates; held messages stay |
@@ -26,7 +26,7 @@ use crate::id::{Height, NodeId, View};
 use crate::sim::cluster::Death;
 use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::cluster::{Cluster, Setup};
-use crate::sim::helix::mason::Habits;
+use crate::sim::helix::test_app::Behaviour;
 use crate::sim::helix::words::kind_of;
 use crate::sim::net::{Fate, Flight};
 use crate::sim::script::{any_or_node, parse, parse_node, parse_span};
@@ -161,7 +161,7 @@ impl Script {
                 let (height, view) = (Height(parse(height)?), View(parse(view)?));
                 self.cluster()?.elapse(parse_node(node)?, height, view);
             }
-            ["mason", node, rest @ ..] => return self.mason(parse_node(node)?, rest),
+            ["test_app", node, rest @ ..] => return self.test_app(parse_node(node)?, rest),
             ["hold", rest @ ..] => return self.rule(Fate::Hold, rest),
             ["drop", rest @ ..] => return self.rule(Fate::Drop, rest),
             ["twice", rest @ ..] => return self.rule(Fate::Twice, rest),
@@ -225,22 +225,22 @@ impl Script {
         Ok(())
     }
 
-    fn mason(&mut self, node: NodeId, words: &[&str]) -> Outcome {
+    fn test_app(&mut self, node: NodeId, words: &[&str]) -> Outcome {
         let cluster = self.cluster()?;
-        let mason = cluster.mason(node);
+        let test_app = cluster.test_app(node);
         match words {
             ["slow", span] => {
                 let span = parse_span(span)?;
-                mason.change(|habits| {
-                    (habits.makes_in, habits.judges_in) = ((span, span), (span, span));
+                test_app.change(|behaviour| {
+                    (behaviour.makes_in, behaviour.judges_in) = ((span, span), (span, span));
                 });
             }
-            ["refuses"] => mason.change(|habits| habits.refuses = true),
+            ["refuses"] => test_app.change(|behaviour| behaviour.refuses = true),
             ["fails", count] => {
                 let count = parse(count)?;
-                mason.change(|habits| habits.failures = count);
+                test_app.change(|behaviour| behaviour.failures = count);
             }
-            ["steady"] => mason.change(|habits| *habits = Habits::STEADY),
+            ["steady"] => test_app.change(|behaviour| *behaviour = Behaviour::STEADY),
             _ => return Err("slow SPAN, refuses, fails N or steady".into()),
         }
         cluster.world().note(format!("the application of {node:?}: {}", words.join(" ")));

@@ -8,8 +8,8 @@ use crate::helix::keys::Ed25519;
 use crate::id::NodeId;
 use crate::sim::executor::Order;
 use crate::sim::helix::keys::Ring;
-use crate::sim::helix::mason::Habits;
 use crate::sim::helix::roster::Roster;
+use crate::sim::helix::test_app::Behaviour;
 use crate::sim::trace::{Detail, TAIL_LINES};
 
 /// How patient simulated nodes are: half a second for the first view, four for the longest.
@@ -52,8 +52,8 @@ pub struct Setup {
     /// What they take on.
     pub limits: Limits,
     /// How their applications work at first.
-    pub habits: Habits,
-    /// Blocks carry clients' commands for a ledger, instead of the stones of a mason. All nodes
+    pub behaviour: Behaviour,
+    /// Blocks carry clients' commands for a ledger, instead of the stones of a test app. All nodes
     /// are members then, alike, and views end by the clock.
     pub commands: bool,
     /// Which signatures they make.
@@ -77,7 +77,7 @@ impl Default for Setup {
             order: Order::Seeded,
             timing: TIMING,
             limits: TINY,
-            habits: Habits::STEADY,
+            behaviour: Behaviour::STEADY,
             commands: false,
             signing: Signing::Simulated,
             manual: false,

@@ -27,9 +27,9 @@ use crate::sim::executor::Order;
 use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::checker::Sights;
 use crate::sim::helix::cluster::{Cluster, Setup, TIMING};
-use crate::sim::helix::mason::Habits;
 use crate::sim::helix::roster::Roster;
 use crate::sim::helix::storm::rage::Relief;
+use crate::sim::helix::test_app::Behaviour;
 use crate::sim::history::Tally;
 use crate::sim::trace::Detail;
 use crate::sim::world::{Checks, Stopped};
@@ -95,7 +95,7 @@ pub struct Options {
     pub roster: Option<Roster>,
     /// The longest time between two troubles.
     pub calm_max: Duration,
-    /// How many clients write to and read from a ledger; with none of them, blocks are a mason's.
+    /// How many clients write to and read from a ledger; with none of them, blocks are a test app's.
     /// With clients, liars speak for themselves only, see [`Lie::own_voice`].
     pub clients: u32,
     /// How ready tasks are chosen.
@@ -306,7 +306,7 @@ impl<'a> Storm<'a> {
             nodes: options.nodes,
             roster,
             order: options.order,
-            habits: Habits { keeps: rng.chance(500), ..Habits::STEADY },
+            behaviour: Behaviour { keeps: rng.chance(500), ..Behaviour::STEADY },
             commands,
             detail: options.detail,
             print: options.print,

@@ -17,8 +17,8 @@ use crate::helix::signer::Signer;
 use crate::id::{Height, NodeId, View};
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
-use crate::sim::helix::mason::Stone;
 use crate::sim::helix::roster::Roster;
+use crate::sim::helix::test_app::TestBlock;
 use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::{Flight, Network};
 use crate::sim::trace::Trace;
@@ -130,7 +130,7 @@ impl Hand {
     /// A block of this node that nobody has asked for; `number` makes it another one.
     #[must_use]
     pub fn block(&self, height: Height, previous: Hash, number: u64) -> Block {
-        let payload = Stone { maker: self.me, number, sound: true }.payload();
+        let payload = TestBlock { maker: self.me, number, sound: true }.payload();
         Block { height, previous, proposer: self.me, time: 0, payload }
     }
 

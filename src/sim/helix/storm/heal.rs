@@ -103,7 +103,7 @@ impl Storm<'_> {
     fn compare(&self) -> Outcome<()> {
         let checker = self.cluster.world().checker().borrow();
         for node in self.cluster.honest() {
-            for (hash, height) in self.cluster.mason(node).chain().into_iter().zip(1..) {
+            for (hash, height) in self.cluster.test_app(node).chain().into_iter().zip(1..) {
                 if checker.block(Height(height)) != Some(hash) {
                     drop(checker);
                     let what = format!("{node:?} has {hash:?} at h{height}");

@@ -7,8 +7,8 @@ use crate::env::Time;
 use crate::error::Fatal;
 use crate::id::NodeId;
 use crate::sim::cluster::Death;
-use crate::sim::helix::mason::Habits;
 use crate::sim::helix::storm::{Fault, Outcome, Storm};
+use crate::sim::helix::test_app::Behaviour;
 use crate::sim::net::Weather;
 
 /// What will end a trouble.
@@ -87,8 +87,10 @@ impl Storm<'_> {
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
             Relief::Steady(node) => {
-                let mason = self.cluster.mason(node);
-                mason.change(|habits| *habits = Habits { keeps: habits.keeps, ..Habits::STEADY });
+                let test_app = self.cluster.test_app(node);
+                test_app.change(|behaviour| {
+                    *behaviour = Behaviour { keeps: behaviour.keeps, ..Behaviour::STEADY }
+                });
             }
             Relief::Mend => self.cluster.heal(),
             Relief::Calm => {
@@ -217,17 +219,17 @@ impl Storm<'_> {
     }
 
     fn application(&mut self, node: NodeId) {
-        let mason = self.cluster.mason(node);
+        let test_app = self.cluster.test_app(node);
         let slow = (Duration::ZERO, Duration::from_millis(self.rng.within(1..=3_000)));
         let (kind, failures) = (self.rng.below(5), self.rng.within(1..=6) as u32);
-        mason.change(|habits| match kind {
-            0 => habits.makes_in = slow,
-            1 => habits.judges_in = slow,
-            2 => habits.refuses = true,
-            3 => habits.cannot_make = true,
-            _ => habits.failures = failures,
+        test_app.change(|behaviour| match kind {
+            0 => behaviour.makes_in = slow,
+            1 => behaviour.judges_in = slow,
+            2 => behaviour.refuses = true,
+            3 => behaviour.cannot_make = true,
+            _ => behaviour.failures = failures,
         });
-        let now = mason.habits();
+        let now = test_app.behaviour();
         self.cluster.world().note(format!("the application of {node:?} is now {now:?}"));
         self.plan(Duration::from_secs(5), Relief::Steady(node));
     }

@@ -7,7 +7,7 @@ use crate::helix::message::{HEIGHT_MAX, Kind, Message, Signature};
 use crate::helix::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
-use crate::sim::helix::mason::Stone;
+use crate::sim::helix::test_app::TestBlock;
 use crate::sim::helix::words::INSTANCE;
 
 /// Proposes bad blocks.
@@ -22,11 +22,11 @@ impl Swindler {
             0 => Block { previous: Hash([7; 32]), ..good },
             1 => Block { height: Height(good.height.0 + 1), ..good },
             2 => {
-                let payload = Stone { maker: hand.me, number: 1, sound: false }.payload();
+                let payload = TestBlock { maker: hand.me, number: 1, sound: false }.payload();
                 Block { payload, ..good }
             }
             3 => Block { proposer: hand.others()[0], ..good },
-            4 => Block { payload: Bytes::from_static(b"no stone at all"), ..good },
+            4 => Block { payload: Bytes::from_static(b"no block at all"), ..good },
             // A word about one block, and another one attached.
             _ => return (hand.other(block, 5), block.hash(INSTANCE)),
         };
