@@ -5,7 +5,7 @@
 //! |---|---|
 //! | I1, I4 | one block is decided at a height, whoever decides or learns it, and it never changes |
 //! | I6 | heights and views of a node only grow, and never fall below what it has said, over all its lives |
-//! | I7 | no two words that an honest node has signed contradict each other, see [`sworn`](super::sworn) |
+//! | I7 | no two words that an honest node has signed contradict each other, see [`sign_log`](super::sign_log) |
 //! | I11 | every application gets every block, in order, once in a life, each linked to the one before |
 //! | proof | what is delivered comes with a proof: signatures of members over that very block, of a quorum and no more |
 //! | valid | a decided block was made or accepted by a quorum's worth of honest applications and liars |
@@ -29,7 +29,7 @@ use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;
 use crate::sim::checker::{Checked, Violation};
 use crate::sim::helix::roster::Roster;
-use crate::sim::helix::sworn::{Sworn, Word};
+use crate::sim::helix::sign_log::{SignLog, Word};
 use crate::sim::helix::words::{self, INSTANCE};
 use crate::sim::net::Flight;
 use crate::sim::world::Checks;
@@ -74,7 +74,7 @@ pub struct Checker {
     keys: Box<dyn Keys>,
     liars: BTreeSet<NodeId>,
     models: BTreeMap<NodeId, Model>,
-    sworn: Sworn,
+    sign_log: SignLog,
     decided: BTreeMap<Height, (Hash, NodeId)>,
     accepted: BTreeMap<Hash, BTreeSet<NodeId>>,
     links: BTreeMap<Height, Hash>,
@@ -96,7 +96,7 @@ impl Checker {
             keys,
             liars: BTreeSet::new(),
             models: BTreeMap::new(),
-            sworn: Sworn::default(),
+            sign_log: SignLog::default(),
             decided: BTreeMap::new(),
             accepted: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl Checker {
     /// The node's disk was emptied on purpose: nothing that it said binds it.
     pub fn wiped(&mut self, node: NodeId) {
         self.models.remove(&node);
-        self.sworn.forget(node);
+        self.sign_log.forget(node);
     }
 
     fn model(&mut self, node: NodeId) -> &mut Model {
@@ -192,7 +192,7 @@ impl Checker {
             Event::TermEntered { height, .. } => self.term(node, height),
             Event::ViewEntered { height, view, entry, .. } => self.view(node, height, view, entry),
             Event::Signed { kind, height, view, subject } => {
-                self.sworn.signs(node, Word { height, view, kind, subject })
+                self.sign_log.signs(node, Word { height, view, kind, subject })
             }
             Event::Decided { height, hash, .. } | Event::Learned { height, hash } => {
                 self.decides(node, height, hash)
@@ -228,7 +228,7 @@ impl Checker {
     }
 
     fn started(&mut self, node: NodeId, tip: Height, view: View) -> Checked {
-        let said = self.sworn.view(node, tip.next());
+        let said = self.sign_log.view(node, tip.next());
         let model = self.model(node);
         (model.term, model.view) = (None, None);
         if view < said {
@@ -250,7 +250,7 @@ impl Checker {
     }
 
     fn view(&mut self, node: NodeId, height: Height, view: View, entry: Entry) -> Checked {
-        let said = self.sworn.view(node, height);
+        let said = self.sign_log.view(node, height);
         let model = self.model(node);
         let before = model.view.replace((view, entry));
         if view < said {
@@ -371,7 +371,7 @@ impl Checker {
             }
         };
         for word in Word::all(&message) {
-            let outcome = checker.sworn.sends(from, word);
+            let outcome = checker.sign_log.sends(from, word);
             checker.judge(from, outcome);
         }
     }

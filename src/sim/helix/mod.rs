@@ -13,7 +13,7 @@
 //! - [`roster`]: who decides which height;
 //! - [`test_app`]: an application with blocks of its own, as slow, picky and broken as told;
 //! - [`commands`]: an application of clients' commands, and the clients' way to it;
-//! - [`sworn`]: everything that each honest node has ever signed and sent;
+//! - [`sign_log`]: everything that each honest node has ever signed and sent;
 //! - [`checker`]: the invariants;
 //! - [`setup`], [`cluster`]: nodes in a world, and the trouble they can be given;
 //! - [`adversary`]: those who lie;
@@ -27,7 +27,7 @@ pub mod keys;
 pub mod roster;
 pub mod script;
 pub mod setup;
+pub mod sign_log;
 pub mod storm;
-pub mod sworn;
 pub mod test_app;
 pub mod words;

@@ -1,4 +1,4 @@
-//! What each honest node has sworn (I7): every word that it signed, and every word that left it,
+//! What each honest node has signed (I7): every word that it signed, and every word that left it,
 //! over the whole run and all its lives.
 //!
 //! A node that crashes may forget what it signed and nobody heard. What has left it is there for
@@ -70,9 +70,9 @@ impl Word {
     }
 }
 
-/// What one node has sworn at one height.
+/// What one node has signed at one height.
 #[derive(Debug, Default)]
-struct Oath {
+struct Signed {
     /// What has left the node.
     sent: BTreeMap<(View, Kind), Hash>,
     /// What it told that it signed.
@@ -81,27 +81,27 @@ struct Oath {
     asked: View,
 }
 
-/// Everything that everybody has sworn.
+/// Everything that everybody has signed.
 #[derive(Debug, Default)]
-pub struct Sworn {
-    oaths: BTreeMap<(NodeId, Height), Oath>,
+pub struct SignLog {
+    signed: BTreeMap<(NodeId, Height), Signed>,
 }
 
-impl Sworn {
+impl SignLog {
     /// The node tells that it signs a word.
     ///
     /// # Errors
     /// If others hold a word of it that this one contradicts.
     pub fn signs(&mut self, node: NodeId, word: Word) -> Checked {
-        let oath = self.oaths.entry((node, word.height)).or_default();
+        let signed = self.signed.entry((node, word.height)).or_default();
         if word.is_vote() {
-            if word.view < oath.asked {
-                let asked = oath.asked;
+            if word.view < signed.asked {
+                let asked = signed.asked;
                 return Err(("I7", format!("signs {word:?} and has left that view for {asked:?}")));
             }
-            oath.agrees(word)?;
+            signed.agrees(word)?;
         }
-        oath.signed.insert(word);
+        signed.signed.insert(word);
         Ok(())
     }
 
@@ -110,23 +110,23 @@ impl Sworn {
     /// # Errors
     /// If it contradicts another one that has left it, or was never signed.
     pub fn sends(&mut self, node: NodeId, word: Word) -> Checked {
-        let oath = self.oaths.entry((node, word.height)).or_default();
+        let signed = self.signed.entry((node, word.height)).or_default();
         let slot = (word.view, word.kind);
-        if let Some(&before) = oath.sent.get(&slot) {
+        if let Some(&before) = signed.sent.get(&slot) {
             if before == word.subject {
                 return Ok(());
             }
             return Err(("I7", format!("sends {word:?}, and has sent {before:?}")));
         }
         if word.is_vote() {
-            oath.agrees(word)?;
-            if !oath.signed.contains(&word) {
+            signed.agrees(word)?;
+            if !signed.signed.contains(&word) {
                 return Err(("I7", format!("sends {word:?}, which it has never signed")));
             }
         }
-        oath.sent.insert(slot, word.subject);
+        signed.sent.insert(slot, word.subject);
         if word.kind == Kind::ViewChange {
-            oath.asked = oath.asked.max(word.view);
+            signed.asked = signed.asked.max(word.view);
         }
         Ok(())
     }
@@ -134,18 +134,18 @@ impl Sworn {
     /// The highest view of a word that has left the node.
     #[must_use]
     pub fn view(&self, node: NodeId, height: Height) -> View {
-        let oath = self.oaths.get(&(node, height));
-        let last = oath.and_then(|oath| oath.sent.last_key_value());
+        let signed = self.signed.get(&(node, height));
+        let last = signed.and_then(|signed| signed.sent.last_key_value());
         last.map_or(View::ZERO, |(&(view, _), _)| view)
     }
 
-    /// Nothing that the node has sworn binds it any more.
+    /// Nothing that the node has signed binds it any more.
     pub fn forget(&mut self, node: NodeId) {
-        self.oaths.retain(|&(of, _), _| of != node);
+        self.signed.retain(|&(of, _), _| of != node);
     }
 }
 
-impl Oath {
+impl Signed {
     /// In one view a node is for one block, whatever kinds of words it says.
     fn agrees(&self, word: Word) -> Checked {
         for kind in [Kind::PrePrepare, Kind::Prepare, Kind::Commit] {
@@ -160,7 +160,7 @@ impl Oath {
 
 #[cfg(test)]
 mod tests {
-    use super::{Sworn, Word};
+    use super::{SignLog, Word};
     use crate::helix::block::Hash;
     use crate::helix::message::Kind;
     use crate::id::{Height, NodeId, View};
@@ -171,43 +171,43 @@ mod tests {
         Word { height: Height(5), view: View(view), kind, subject: Hash([subject; 32]) }
     }
 
-    fn says(sworn: &mut Sworn, word: Word) {
-        sworn.signs(NODE, word).expect("no contradiction");
-        sworn.sends(NODE, word).expect("no contradiction");
+    fn says(sign_log: &mut SignLog, word: Word) {
+        sign_log.signs(NODE, word).expect("no contradiction");
+        sign_log.sends(NODE, word).expect("no contradiction");
     }
 
     #[test]
     fn two_words_for_two_blocks_in_one_view_contradict() {
-        let mut sworn = Sworn::default();
-        says(&mut sworn, word(Kind::Prepare, 1, 1));
-        says(&mut sworn, word(Kind::Commit, 1, 1));
-        says(&mut sworn, word(Kind::Prepare, 2, 2));
-        assert!(sworn.signs(NODE, word(Kind::Prepare, 1, 2)).is_err());
-        assert!(sworn.signs(NODE, word(Kind::Commit, 2, 1)).is_err());
-        assert_eq!(sworn.view(NODE, Height(5)), View(2));
-        assert!(sworn.signs(NodeId(4), word(Kind::Prepare, 1, 2)).is_ok(), "another node");
+        let mut sign_log = SignLog::default();
+        says(&mut sign_log, word(Kind::Prepare, 1, 1));
+        says(&mut sign_log, word(Kind::Commit, 1, 1));
+        says(&mut sign_log, word(Kind::Prepare, 2, 2));
+        assert!(sign_log.signs(NODE, word(Kind::Prepare, 1, 2)).is_err());
+        assert!(sign_log.signs(NODE, word(Kind::Commit, 2, 1)).is_err());
+        assert_eq!(sign_log.view(NODE, Height(5)), View(2));
+        assert!(sign_log.signs(NodeId(4), word(Kind::Prepare, 1, 2)).is_ok(), "another node");
     }
 
     #[test]
     fn what_nobody_heard_may_be_forgotten() {
-        let mut sworn = Sworn::default();
-        sworn.signs(NODE, word(Kind::Prepare, 1, 1)).expect("signed, and then it crashed");
-        says(&mut sworn, word(Kind::Prepare, 1, 2));
+        let mut sign_log = SignLog::default();
+        sign_log.signs(NODE, word(Kind::Prepare, 1, 1)).expect("signed, and then it crashed");
+        says(&mut sign_log, word(Kind::Prepare, 1, 2));
     }
 
     #[test]
     fn no_vote_in_a_view_that_it_has_left() {
-        let mut sworn = Sworn::default();
-        says(&mut sworn, word(Kind::Prepare, 0, 1));
-        says(&mut sworn, word(Kind::ViewChange, 2, 0));
-        assert!(sworn.sends(NODE, word(Kind::Prepare, 0, 1)).is_ok(), "said before, said again");
-        assert!(sworn.signs(NODE, word(Kind::Commit, 1, 1)).is_err());
-        assert!(sworn.signs(NODE, word(Kind::Prepare, 2, 1)).is_ok());
-        assert!(sworn.sends(NODE, word(Kind::ViewChange, 2, 9)).is_err(), "another proof");
+        let mut sign_log = SignLog::default();
+        says(&mut sign_log, word(Kind::Prepare, 0, 1));
+        says(&mut sign_log, word(Kind::ViewChange, 2, 0));
+        assert!(sign_log.sends(NODE, word(Kind::Prepare, 0, 1)).is_ok(), "said before, said again");
+        assert!(sign_log.signs(NODE, word(Kind::Commit, 1, 1)).is_err());
+        assert!(sign_log.signs(NODE, word(Kind::Prepare, 2, 1)).is_ok());
+        assert!(sign_log.sends(NODE, word(Kind::ViewChange, 2, 9)).is_err(), "another proof");
     }
 
     #[test]
     fn what_is_sent_was_signed() {
-        assert!(Sworn::default().sends(NODE, word(Kind::Commit, 0, 1)).is_err());
+        assert!(SignLog::default().sends(NODE, word(Kind::Commit, 0, 1)).is_err());
     }
 }
