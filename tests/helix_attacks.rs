@@ -16,7 +16,7 @@ use quorate::id::{Height, NodeId, View};
 use quorate::sim::cluster::Death;
 use quorate::sim::helix::adversary::{Hand, Trick};
 use quorate::sim::helix::cluster::{Cluster, Setup};
-use quorate::sim::helix::roster::Roster;
+use quorate::sim::helix::schedule::CommitteeSchedule;
 use quorate::sim::helix::test_app::TestBlock;
 use quorate::sim::helix::words::{INSTANCE, read};
 use quorate::sim::net::{Fate, Flight};
@@ -297,7 +297,7 @@ fn a_prepare_is_no_commit() {
 #[test]
 fn a_commit_of_a_stranger_is_in_no_proof() {
     let members = (1..=4).map(|id| Member { node: NodeId(id), weight: 1 }).collect();
-    let setup = Setup { nodes: 5, roster: Roster::Raw(members), ..Setup::default() };
+    let setup = Setup { nodes: 5, schedule: CommitteeSchedule::Raw(members), ..Setup::default() };
     let stranger = NodeId(5);
     let rig =
         Rig::new(setup, Some(stranger), |_, message| matches!(message, Message::Commit { .. }));
@@ -447,7 +447,7 @@ fn a_delivery_that_always_fails_stops_one_node_and_nothing_in_it() {
 #[test]
 fn a_committee_of_three_decides_nothing_and_kills_nobody() {
     let members = (1..=3).map(|id| Member { node: NodeId(id), weight: 1 }).collect();
-    let setup = Setup { roster: Roster::Raw(members), ..Setup::default() };
+    let setup = Setup { schedule: CommitteeSchedule::Raw(members), ..Setup::default() };
     let mut rig = Rig::new(setup, None, |_, _| false);
     rig.run(5_000);
     for node in [N1, N2, N3, N4] {

@@ -7,7 +7,7 @@ use quorate::id::{Height, NodeId};
 use quorate::sim::cluster::Death;
 use quorate::sim::helix::adversary::Lie;
 use quorate::sim::helix::cluster::{Cluster, Setup, Signing};
-use quorate::sim::helix::roster::Roster;
+use quorate::sim::helix::schedule::CommitteeSchedule;
 
 const SPAN: Duration = Duration::from_secs(30);
 
@@ -22,21 +22,21 @@ fn must_decide(cluster: &Cluster, height: u64) {
 
 #[test]
 fn every_committee_decides() {
-    let rosters = [
-        (4, Roster::Sticky),
-        (4, Roster::Seeded),
-        (4, Roster::Weighted(vec![5, 3, 3, 2])),
-        (7, Roster::Sticky),
-        (7, Roster::Seeded),
-        (6, Roster::Rotating),
+    let schedule = [
+        (4, CommitteeSchedule::Sticky),
+        (4, CommitteeSchedule::Seeded),
+        (4, CommitteeSchedule::Weighted(vec![5, 3, 3, 2])),
+        (7, CommitteeSchedule::Sticky),
+        (7, CommitteeSchedule::Seeded),
+        (6, CommitteeSchedule::Rotating),
     ];
-    for (nodes, roster) in rosters {
-        let mut cluster = Cluster::new(nodes, Setup { nodes, roster, ..Setup::default() });
+    for (nodes, schedule) in schedule {
+        let mut cluster = Cluster::new(nodes, Setup { nodes, schedule, ..Setup::default() });
         cluster.start_all();
         must_decide(&cluster, 30);
         // A node that was left out has learned the last block, and does not lead at once.
         let elected = cluster.world().checker().borrow().sights().elected;
-        assert_eq!(elected > 0, cluster.setup().roster == Roster::Rotating);
+        assert_eq!(elected > 0, cluster.setup().schedule == CommitteeSchedule::Rotating);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::helix::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;
 use crate::sim::checker::{Checked, Violation};
-use crate::sim::helix::roster::Roster;
+use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::sign_log::{SignLog, Word};
 use crate::sim::helix::words::{self, INSTANCE};
 use crate::sim::net::Flight;
@@ -70,7 +70,7 @@ pub struct Sights {
 /// Everything known about one cluster.
 pub struct Checker {
     nodes: u64,
-    roster: Roster,
+    schedule: CommitteeSchedule,
     keys: Box<dyn Keys>,
     liars: BTreeSet<NodeId>,
     models: BTreeMap<NodeId, Model>,
@@ -89,10 +89,10 @@ pub struct Checker {
 impl Checker {
     /// A checker of a cluster of `nodes`; `keys` are there to verify with.
     #[must_use]
-    pub fn new(nodes: u64, roster: Roster, keys: Box<dyn Keys>) -> Self {
+    pub fn new(nodes: u64, schedule: CommitteeSchedule, keys: Box<dyn Keys>) -> Self {
         Self {
             nodes,
-            roster,
+            schedule,
             keys,
             liars: BTreeSet::new(),
             models: BTreeMap::new(),
@@ -278,7 +278,7 @@ impl Checker {
             return Err(("I1", format!("decides {hash:?} at {height:?}, {first:?} {before:?}")));
         }
         self.decided.insert(height, (hash, node));
-        let Some(committee) = self.roster.committee(self.nodes, height) else {
+        let Some(committee) = self.schedule.committee(self.nodes, height) else {
             return Err(("I1", format!("decides {height:?}, which has no committee")));
         };
         let accepted = self.accepted.get(&hash);
@@ -332,7 +332,7 @@ impl Checker {
         if (proof.height, proof.hash) != (height, hash) {
             return wrong("of another block");
         }
-        let Some(committee) = self.roster.committee(self.nodes, height) else {
+        let Some(committee) = self.schedule.committee(self.nodes, height) else {
             return wrong("of no committee");
         };
         let statement =

@@ -43,7 +43,7 @@ use crate::sim::helix::adversary::{Hand, Lie, Trick};
 use crate::sim::helix::checker::Checker;
 use crate::sim::helix::commands::{Directory, Told};
 use crate::sim::helix::keys::Ring;
-use crate::sim::helix::roster::Rostered;
+use crate::sim::helix::schedule::Scheduled;
 use crate::sim::helix::test_app::TestApp;
 use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::Flight;
@@ -94,7 +94,7 @@ impl Cluster {
         let trace = Trace::new(setup.detail, setup.lines_max, setup.print).of_helix();
         // Whoever verifies needs no identity.
         let keys = setup.keys(&ring, NodeId::ZERO);
-        let checker = Checker::new(setup.nodes, setup.roster.clone(), keys);
+        let checker = Checker::new(setup.nodes, setup.schedule.clone(), keys);
         let world = World::with(seed, checker, setup.order, trace, Checker::listen);
         let seat = |node| {
             let disk = SimDisk::new(world.clock(), world.rng().fork());
@@ -239,9 +239,9 @@ impl Cluster {
         let timer = Timer::new(self.world.clock(), timing.base, timing.cap);
         let trigger: Box<dyn Trigger> =
             if self.setup.manual { Box::new(seat.trigger.clone()) } else { Box::new(timer) };
-        let (roster, nodes) = (self.setup.roster.clone(), self.setup.nodes);
+        let (schedule, nodes) = (self.setup.schedule.clone(), self.setup.nodes);
         App {
-            membership: Box::new(Rostered { roster, nodes }),
+            membership: Box::new(Scheduled { schedule, nodes }),
             blocks: Box::new(seat.test_app.clone()),
             chain: Box::new(seat.test_app.clone()),
             keys: self.keys(node),
@@ -315,7 +315,7 @@ impl Cluster {
         let hand = Hand {
             me: node,
             nodes: self.setup.nodes,
-            roster: self.setup.roster.clone(),
+            schedule: self.setup.schedule.clone(),
             signer: self.signer(node, INSTANCE),
             abroad: self.signer(node, ClusterId(INSTANCE.0 + 1)),
             rng: self.world.rng().fork(),

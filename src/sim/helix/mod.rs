@@ -10,7 +10,7 @@
 //!
 //! - [`keys`]: signatures that are quick, and that nobody can forge for want of a way to ask;
 //! - [`words`]: events and frames, in the notation of the trace;
-//! - [`roster`]: who decides which height;
+//! - [`schedule`]: who decides which height;
 //! - [`test_app`]: an application with blocks of its own, as slow, picky and broken as told;
 //! - [`commands`]: an application of clients' commands, and the clients' way to it;
 //! - [`sign_log`]: everything that each honest node has ever signed and sent;
@@ -24,7 +24,7 @@ pub mod checker;
 pub mod cluster;
 pub mod commands;
 pub mod keys;
-pub mod roster;
+pub mod schedule;
 pub mod script;
 pub mod setup;
 pub mod sign_log;

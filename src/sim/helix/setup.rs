@@ -8,7 +8,7 @@ use crate::helix::keys::Ed25519;
 use crate::id::NodeId;
 use crate::sim::executor::Order;
 use crate::sim::helix::keys::Ring;
-use crate::sim::helix::roster::Roster;
+use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::trace::{Detail, TAIL_LINES};
 
@@ -44,7 +44,7 @@ pub struct Setup {
     /// How many nodes; their ids are 1, 2, ...
     pub nodes: u64,
     /// Who decides.
-    pub roster: Roster,
+    pub schedule: CommitteeSchedule,
     /// How ready tasks are chosen.
     pub order: Order,
     /// How patient they are.
@@ -73,7 +73,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             nodes: 4,
-            roster: Roster::Sticky,
+            schedule: CommitteeSchedule::Sticky,
             order: Order::Seeded,
             timing: TIMING,
             limits: TINY,

@@ -27,7 +27,7 @@ use crate::sim::executor::Order;
 use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::checker::Sights;
 use crate::sim::helix::cluster::{Cluster, Setup, TIMING};
-use crate::sim::helix::roster::Roster;
+use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::storm::rage::Relief;
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::history::Tally;
@@ -92,7 +92,7 @@ pub struct Options {
     /// The kinds of liars; none if it is empty.
     pub lies: Vec<Lie>,
     /// Who decides; by the seed if it is not said.
-    pub roster: Option<Roster>,
+    pub schedule: Option<CommitteeSchedule>,
     /// The longest time between two troubles.
     pub calm_max: Duration,
     /// How many clients write to and read from a ledger; with none of them, blocks are a test app's.
@@ -114,7 +114,7 @@ impl Default for Options {
             span: Duration::from_secs(60),
             faults: Fault::ALL.to_vec(),
             lies: Lie::ALL.to_vec(),
-            roster: None,
+            schedule: None,
             calm_max: Duration::from_millis(1_500),
             clients: 0,
             order: Order::Seeded,
@@ -132,7 +132,7 @@ pub struct Report {
     /// The hash of everything that happened.
     pub hash: u64,
     /// Who decided.
-    pub roster: Roster,
+    pub schedule: CommitteeSchedule,
     /// Who lied, and how.
     pub liars: BTreeMap<NodeId, Lie>,
     /// How many troubles of each kind there were.
@@ -150,7 +150,7 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (troubles, seen) = (self.faults.values().sum::<u32>(), self.sights);
-        write!(f, "seed {} hash {:016x}: {:?}, ", self.seed, self.hash, self.roster)?;
+        write!(f, "seed {} hash {:016x}: {:?}, ", self.seed, self.hash, self.schedule)?;
         write!(f, "liars {:?}, {troubles} troubles, ", self.liars)?;
         write!(
             f,
@@ -244,7 +244,7 @@ fn conduct(
         Ok(healed_in) => Ok(Report {
             seed,
             hash: world.trace().hash(),
-            roster: storm.cluster.setup().roster.clone(),
+            schedule: storm.cluster.setup().schedule.clone(),
             liars: storm.liars.clone(),
             decided: world.checker().borrow().decided(),
             tally: storm.clients.as_ref().map(Clients::tally).unwrap_or_default(),
@@ -297,14 +297,14 @@ impl<'a> Storm<'a> {
     fn new(seed: u64, options: &'a Options) -> Self {
         let rng = Rng::seeded(!seed);
         let commands = options.clients > 0;
-        let roster = match &options.roster {
-            _ if commands => Roster::Sticky,
-            Some(roster) => roster.clone(),
-            None => any_roster(&rng, options.nodes),
+        let schedule = match &options.schedule {
+            _ if commands => CommitteeSchedule::Sticky,
+            Some(schedule) => schedule.clone(),
+            None => any_schedule(&rng, options.nodes),
         };
         let setup = Setup {
             nodes: options.nodes,
-            roster,
+            schedule,
             order: options.order,
             behaviour: Behaviour { keeps: rng.chance(500), ..Behaviour::STEADY },
             commands,
@@ -313,7 +313,7 @@ impl<'a> Storm<'a> {
             ..Setup::default()
         };
         let mut cluster = Cluster::new(seed, setup);
-        let liars = choose_liars(&rng, options, &cluster.setup().roster);
+        let liars = choose_liars(&rng, options, &cluster.setup().schedule);
         for (&node, &lie) in &liars {
             cluster.corrupt(node, lie);
         }
@@ -370,17 +370,21 @@ fn begin_clients(cluster: &Cluster, count: u32) -> Clients {
     Clients::of(cluster.world(), find, count, CLIENT_PAUSE_MAX)
 }
 
-fn any_roster(rng: &Rng, nodes: u64) -> Roster {
+fn any_schedule(rng: &Rng, nodes: u64) -> CommitteeSchedule {
     match rng.below(4) {
-        0 => Roster::Seeded,
-        1 => Roster::Weighted((0..nodes).map(|_| rng.within(1..=4)).collect()),
-        2 if nodes > 4 => Roster::Rotating,
-        _ => Roster::Sticky,
+        0 => CommitteeSchedule::Seeded,
+        1 => CommitteeSchedule::Weighted((0..nodes).map(|_| rng.within(1..=4)).collect()),
+        2 if nodes > 4 => CommitteeSchedule::Rotating,
+        _ => CommitteeSchedule::Sticky,
     }
 }
 
 /// As many liars as the committee bears, and sometimes fewer.
-fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeId, Lie> {
+fn choose_liars(
+    rng: &Rng,
+    options: &Options,
+    schedule: &CommitteeSchedule,
+) -> BTreeMap<NodeId, Lie> {
     let mut liars = BTreeMap::new();
     let mut lies = options.lies.clone();
     if options.clients > 0 {
@@ -390,10 +394,10 @@ fn choose_liars(rng: &Rng, options: &Options, roster: &Roster) -> BTreeMap<NodeI
         return liars;
     }
     // Whoever a changing committee leaves out may be an honest one: it must bear all the liars.
-    let members = roster.members(options.nodes, Height::ZERO);
+    let members = schedule.members(options.nodes, Height::ZERO);
     let total: u64 = members.iter().map(|member| member.weight).sum();
     let weigh = |node: NodeId| {
-        let all = roster.members(options.nodes, Height(1_000_000));
+        let all = schedule.members(options.nodes, Height(1_000_000));
         let of = members.iter().chain(&all).find(|member| member.node == node);
         of.map_or(1, |member| member.weight)
     };

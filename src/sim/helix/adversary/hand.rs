@@ -17,7 +17,7 @@ use crate::helix::signer::Signer;
 use crate::id::{Height, NodeId, View};
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
-use crate::sim::helix::roster::Roster;
+use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::TestBlock;
 use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::{Flight, Network};
@@ -55,7 +55,7 @@ pub struct Hand {
     /// How many nodes there are; their ids are 1, 2, ...
     pub nodes: u64,
     /// Who decides.
-    pub roster: Roster,
+    pub schedule: CommitteeSchedule,
     /// Signs as this node, and nobody else.
     pub signer: Signer,
     /// Signs as this node for another instance of the protocol, in which it may say anything.
@@ -95,7 +95,7 @@ impl Hand {
     #[must_use]
     pub fn committee(&self) -> Option<(Committee, Hash)> {
         let (_, previous, leader) = self.ground.filter(|&(height, ..)| height == self.height)?;
-        let mut members = self.roster.members(self.nodes, self.height);
+        let mut members = self.schedule.members(self.nodes, self.height);
         let first = members.iter().position(|member| member.node == leader)?;
         members.rotate_left(first);
         Some((Committee::new(members).ok()?, previous))
