@@ -359,8 +359,8 @@ fn must_shrug(words: impl Fn(&Rig) -> Vec<Bytes>) {
     rig.run(500);
     let height = rig.cluster.decided_by_all();
     assert!(height.0 > before.0 + 5, "it costs nothing: {before:?} to {height:?}");
-    let sights = rig.cluster.world().checker().borrow().sights();
-    assert_eq!((sights.elected, sights.learned), (0, 0), "and disturbs nobody");
+    let coverage = rig.cluster.world().checker().borrow().coverage();
+    assert_eq!((coverage.elected, coverage.learned), (0, 0), "and disturbs nobody");
     for node in [N1, N2, N3] {
         let status = rig.cluster.node(node).expect("up").status();
         assert_eq!((status.view, status.kept), (V0, 0));
@@ -425,7 +425,7 @@ fn a_delivery_that_fails_once_is_tried_again() {
     rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = 3);
     assert!(rig.cluster.run_until_decided(Height(20), SPAN));
     rig.check();
-    assert_eq!(rig.cluster.world().checker().borrow().sights().undelivered, 3);
+    assert_eq!(rig.cluster.world().checker().borrow().coverage().undelivered, 3);
 }
 
 #[test]

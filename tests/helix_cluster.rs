@@ -35,7 +35,7 @@ fn every_committee_decides() {
         cluster.start_all();
         must_decide(&cluster, 30);
         // A node that was left out has learned the last block, and does not lead at once.
-        let elected = cluster.world().checker().borrow().sights().elected;
+        let elected = cluster.world().checker().borrow().coverage().elected;
         assert_eq!(elected > 0, cluster.setup().schedule == CommitteeSchedule::Rotating);
     }
 }
@@ -81,7 +81,7 @@ fn a_node_that_was_away_catches_up() {
     must_decide(&cluster, 60);
     cluster.start(NodeId(3)).expect("a healthy disk");
     must_decide(&cluster, 70);
-    assert!(cluster.world().checker().borrow().sights().learned > 40);
+    assert!(cluster.world().checker().borrow().coverage().learned > 40);
 }
 
 #[test]

@@ -34,14 +34,14 @@ fn must_have_hurt(reports: &[Report]) {
     let longest = reports.iter().map(|report| report.healed_in).max();
     println!("{storms} storms; the slowest healing took {longest:?}");
     assert!(sum(reports, |r| r.decided.0) > storms * 50);
-    assert!(sum(reports, |r| r.sights.starts) > storms * 8);
-    assert!(sum(reports, |r| r.sights.resumed) > storms);
-    assert!(sum(reports, |r| r.sights.elected) > storms * 2);
-    assert!(sum(reports, |r| r.sights.new_views) > storms * 4);
-    assert!(sum(reports, |r| r.sights.late) > storms * 2);
-    assert!(sum(reports, |r| r.sights.learned) > storms * 4);
-    assert!(sum(reports, |r| r.sights.undelivered) > 0);
-    assert!(sum(reports, |r| r.sights.evidence) > 0);
+    assert!(sum(reports, |r| r.coverage.starts) > storms * 8);
+    assert!(sum(reports, |r| r.coverage.resumed) > storms);
+    assert!(sum(reports, |r| r.coverage.elected) > storms * 2);
+    assert!(sum(reports, |r| r.coverage.new_views) > storms * 4);
+    assert!(sum(reports, |r| r.coverage.late) > storms * 2);
+    assert!(sum(reports, |r| r.coverage.learned) > storms * 4);
+    assert!(sum(reports, |r| r.coverage.undelivered) > 0);
+    assert!(sum(reports, |r| r.coverage.evidence) > 0);
     for fault in Fault::ALL {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }
@@ -131,8 +131,8 @@ fn a_hundred_seeds_give_the_same_trace_twice() {
 fn calm_is_quick_and_wastes_no_view() {
     let options = Options { faults: vec![], lies: vec![], ..Options::default() };
     for report in storms(1..6, &options) {
-        assert_eq!(report.sights.elected, 0, "{report}");
-        assert_eq!(report.sights.learned, 0, "{report}");
+        assert_eq!(report.coverage.elected, 0, "{report}");
+        assert_eq!(report.coverage.learned, 0, "{report}");
         assert!(report.decided.0 > 600, "{report}");
     }
 }

@@ -33,11 +33,11 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.tally.reads) > storms * 150);
     assert!(sum(reports, |r| r.tally.unknown) > storms);
     assert!(sum(reports, |r| r.tally.not_applied) > 0);
-    assert!(sum(reports, |r| r.sights.leaders) > storms * 5);
-    assert!(sum(reports, |r| r.sights.starts) > storms * 8);
-    assert!(sum(reports, |r| r.sights.truncations) > 0);
-    assert!(sum(reports, |r| r.sights.snapshots) > storms);
-    assert!(sum(reports, |r| r.sights.installs) > 0);
+    assert!(sum(reports, |r| r.coverage.leaders) > storms * 5);
+    assert!(sum(reports, |r| r.coverage.starts) > storms * 8);
+    assert!(sum(reports, |r| r.coverage.truncations) > 0);
+    assert!(sum(reports, |r| r.coverage.snapshots) > storms);
+    assert!(sum(reports, |r| r.coverage.installs) > 0);
     assert!(sum(reports, |r| u64::from(r.rot_refused)) > 0);
     for fault in Fault::ALL {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
@@ -110,7 +110,7 @@ fn a_hundred_seeds_give_the_same_trace_twice() {
 #[test]
 fn calm_is_quick_and_loses_nothing() {
     for report in storms(1..6, &Options { faults: vec![], ..of_nodes(3) }) {
-        assert_eq!(report.sights.leaders, 1, "nobody has a reason to stand for election");
+        assert_eq!(report.coverage.leaders, 1, "nobody has a reason to stand for election");
         // A client in a hurry does not wait for the first leader.
         assert!(report.tally.unknown <= 8, "{report}");
         assert!(report.tally.reads_refused <= 8, "{report}");

@@ -72,12 +72,12 @@ pub struct Checker {
     /// For each applied index: the checksum of its payload and the digest of the state after it.
     states: BTreeMap<u64, (u32, u64)>,
     violation: Option<Violation>,
-    sights: Sights,
+    coverage: Coverage,
 }
 
 /// What a run has been through: a test that sees none of it shows little.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sights {
+pub struct Coverage {
     /// Starts of nodes.
     pub starts: u64,
     /// Leaders that entered.
@@ -110,18 +110,18 @@ impl Checker {
 
     /// What happened so far, counted.
     #[must_use]
-    pub fn sights(&self) -> Sights {
-        self.sights
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     fn count(&mut self, event: Event) {
-        let sights = &mut self.sights;
+        let coverage = &mut self.coverage;
         match event {
-            Event::Started { .. } => sights.starts += 1,
-            Event::Entered { role: Role::Leader, .. } => sights.leaders += 1,
-            Event::Truncated { .. } => sights.truncations += 1,
-            Event::Compacted { .. } => sights.snapshots += 1,
-            Event::Installed { .. } => sights.installs += 1,
+            Event::Started { .. } => coverage.starts += 1,
+            Event::Entered { role: Role::Leader, .. } => coverage.leaders += 1,
+            Event::Truncated { .. } => coverage.truncations += 1,
+            Event::Compacted { .. } => coverage.snapshots += 1,
+            Event::Installed { .. } => coverage.installs += 1,
             _ => {}
         }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::config::{Limits, Timing};
 use crate::env::{Rng, Time};
 use crate::id::{Index, NodeId};
-use crate::sim::checker::{Sights, Violation};
+use crate::sim::checker::{Coverage, Violation};
 use crate::sim::client::Clients;
 use crate::sim::cluster::{Cluster, Setup};
 use crate::sim::executor::Order;
@@ -142,14 +142,15 @@ pub struct Report {
     /// What the clients did.
     pub tally: Tally,
     /// What the nodes went through.
-    pub sights: Sights,
+    pub coverage: Coverage,
     /// From the healing until every node followed one leader.
     pub healed_in: Duration,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (troubles, tally, seen) = (self.faults.values().sum::<u32>(), self.tally, self.sights);
+        let (troubles, tally, seen) =
+            (self.faults.values().sum::<u32>(), self.tally, self.coverage);
         write!(f, "seed {} hash {:016x}: {troubles} troubles, ", self.seed, self.hash)?;
         write!(
             f,
@@ -282,7 +283,7 @@ fn conduct(
             hash: storm.cluster.world().trace().hash(),
             decided: storm.cluster.world().checker().borrow().decided(),
             tally: storm.clients.tally(),
-            sights: storm.cluster.world().checker().borrow().sights(),
+            coverage: storm.cluster.world().checker().borrow().coverage(),
             rot_refused: storm.rot_refused,
             faults: std::mem::take(&mut storm.faults),
             healed_in,

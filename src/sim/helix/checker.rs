@@ -46,7 +46,7 @@ struct Model {
 
 /// What a run has been through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sights {
+pub struct Coverage {
     /// Starts of nodes.
     pub starts: u64,
     /// Starts that found a promise in an unfinished height.
@@ -83,7 +83,7 @@ pub struct Checker {
     /// Whether applications say which blocks they make and accept.
     judged: bool,
     violation: Option<Violation>,
-    sights: Sights,
+    coverage: Coverage,
 }
 
 impl Checker {
@@ -103,7 +103,7 @@ impl Checker {
             states: BTreeMap::new(),
             judged: true,
             violation: None,
-            sights: Sights::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -119,8 +119,8 @@ impl Checker {
 
     /// What happened so far, counted.
     #[must_use]
-    pub fn sights(&self) -> Sights {
-        self.sights
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     /// The highest decided height.
@@ -212,17 +212,17 @@ impl Checker {
     }
 
     fn count(&mut self, event: Event) {
-        let sights = &mut self.sights;
+        let coverage = &mut self.coverage;
         match event {
-            Event::Started { .. } => sights.starts += 1,
-            Event::ViewEntered { entry: Entry::Resumed, .. } => sights.resumed += 1,
-            Event::ViewEntered { entry: Entry::Elected, .. } => sights.elected += 1,
-            Event::ViewEntered { entry: Entry::NewView, .. } => sights.new_views += 1,
-            Event::Prepared { .. } => sights.prepared += 1,
-            Event::Decided { view, .. } if view > View::ZERO => sights.late += 1,
-            Event::Learned { .. } => sights.learned += 1,
-            Event::DeliveryFailed { .. } => sights.undelivered += 1,
-            Event::Evidence { .. } => sights.evidence += 1,
+            Event::Started { .. } => coverage.starts += 1,
+            Event::ViewEntered { entry: Entry::Resumed, .. } => coverage.resumed += 1,
+            Event::ViewEntered { entry: Entry::Elected, .. } => coverage.elected += 1,
+            Event::ViewEntered { entry: Entry::NewView, .. } => coverage.new_views += 1,
+            Event::Prepared { .. } => coverage.prepared += 1,
+            Event::Decided { view, .. } if view > View::ZERO => coverage.late += 1,
+            Event::Learned { .. } => coverage.learned += 1,
+            Event::DeliveryFailed { .. } => coverage.undelivered += 1,
+            Event::Evidence { .. } => coverage.evidence += 1,
             _ => {}
         }
     }

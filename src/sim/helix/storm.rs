@@ -25,7 +25,7 @@ use crate::sim::checker::Violation;
 use crate::sim::client::{Clients, Finding};
 use crate::sim::executor::Order;
 use crate::sim::helix::adversary::Lie;
-use crate::sim::helix::checker::Sights;
+use crate::sim::helix::checker::Coverage;
 use crate::sim::helix::cluster::{Cluster, Setup, TIMING};
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::storm::rage::Relief;
@@ -142,14 +142,14 @@ pub struct Report {
     /// What the clients did.
     pub tally: Tally,
     /// What the nodes went through.
-    pub sights: Sights,
+    pub coverage: Coverage,
     /// From the healing until the chain had gone on everywhere.
     pub healed_in: Duration,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (troubles, seen) = (self.faults.values().sum::<u32>(), self.sights);
+        let (troubles, seen) = (self.faults.values().sum::<u32>(), self.coverage);
         write!(f, "seed {} hash {:016x}: {:?}, ", self.seed, self.hash, self.schedule)?;
         write!(f, "liars {:?}, {troubles} troubles, ", self.liars)?;
         write!(
@@ -248,7 +248,7 @@ fn conduct(
             liars: storm.liars.clone(),
             decided: world.checker().borrow().decided(),
             tally: storm.clients.as_ref().map(Clients::tally).unwrap_or_default(),
-            sights: world.checker().borrow().sights(),
+            coverage: world.checker().borrow().coverage(),
             faults: std::mem::take(&mut storm.faults),
             healed_in,
         }),

@@ -69,7 +69,7 @@ impl Storm<'_> {
 
 /// How many leaders there have been.
 fn reigns_of(cluster: &Cluster<Ledger>) -> u64 {
-    cluster.world().checker().borrow().sights().leaders
+    cluster.world().checker().borrow().coverage().leaders
 }
 
 fn decided_in(cluster: &Cluster<Ledger>) -> Index {
