@@ -30,7 +30,7 @@ const V0: View = View(0);
 const V1: View = View(1);
 const SPAN: Duration = Duration::from_secs(30);
 
-/// A seat for the test to speak from: it does nothing by itself.
+/// A slot for the test to speak from: it does nothing by itself.
 #[derive(Debug)]
 struct Vacant;
 

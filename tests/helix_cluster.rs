@@ -52,9 +52,9 @@ fn real_signatures_do_as_well() {
 #[test]
 fn no_liar_keeps_four_nodes_from_deciding() {
     for lie in Lie::ALL {
-        for seat in [1, 3] {
-            let mut cluster = Cluster::new(seat, Setup::default());
-            cluster.corrupt(NodeId(seat), lie);
+        for slot in [1, 3] {
+            let mut cluster = Cluster::new(slot, Setup::default());
+            cluster.corrupt(NodeId(slot), lie);
             cluster.start_all();
             must_decide(&cluster, 20);
         }

@@ -102,7 +102,7 @@ struct Living<M: Digest> {
     paused: bool,
 }
 
-struct Seat<M: Digest> {
+struct Slot<M: Digest> {
     disk: SimDisk,
     knife: Knife,
     living: Option<Living<M>>,
@@ -148,7 +148,7 @@ pub struct Cluster<M: Digest> {
     world: World,
     setup: Setup,
     make: Box<dyn Fn() -> M>,
-    seats: BTreeMap<NodeId, Seat<M>>,
+    slots: BTreeMap<NodeId, Slot<M>>,
     directory: Directory<M>,
 }
 
@@ -159,15 +159,15 @@ impl<M: Digest> Cluster<M> {
         let members = usize::try_from(setup.nodes).unwrap_or(usize::MAX);
         let trace = Trace::new(setup.detail, setup.lines_max, setup.print);
         let world = World::new(seed, members, setup.order, trace, words::listen);
-        let seats = (1..=setup.nodes)
+        let slots = (1..=setup.nodes)
             .map(|id| {
                 let disk = SimDisk::new(world.clock(), world.rng().fork());
                 disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
-                (NodeId(id), Seat { disk, knife: Knife::default(), living: None })
+                (NodeId(id), Slot { disk, knife: Knife::default(), living: None })
             })
             .collect();
         let directory = Directory(Rc::default());
-        Self { world, setup, make: Box::new(make), seats, directory }
+        Self { world, setup, make: Box::new(make), slots, directory }
     }
 
     /// The world: time, network, trace, invariants.
@@ -179,7 +179,7 @@ impl<M: Digest> Cluster<M> {
     /// The ids of all nodes.
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
-        self.seats.keys().copied().collect()
+        self.slots.keys().copied().collect()
     }
 
     /// The handles for clients.
@@ -197,44 +197,44 @@ impl<M: Digest> Cluster<M> {
     /// The disk of a node.
     #[must_use]
     pub fn disk(&self, node: NodeId) -> &SimDisk {
-        &self.seats[&node].disk
+        &self.slots[&node].disk
     }
 
     /// Whether the node is up (it may be paused).
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.seats[&node].living.is_some()
+        self.slots[&node].living.is_some()
     }
 
     /// Whether the node is up but frozen.
     #[must_use]
     pub fn is_paused(&self, node: NodeId) -> bool {
-        self.seats[&node].living.as_ref().is_some_and(|living| living.paused)
+        self.slots[&node].living.as_ref().is_some_and(|living| living.paused)
     }
 
     /// How often the node has been polled in this life.
     #[must_use]
     pub fn polls(&self, node: NodeId) -> u64 {
-        let living = self.seats[&node].living.as_ref();
+        let living = self.slots[&node].living.as_ref();
         living.map_or(0, |living| self.world.executor().polls(living.group))
     }
 
     /// How often a role of the node has been polled and went on, in all of its lives.
     #[must_use]
     pub fn role_polls(&self, node: NodeId) -> u64 {
-        self.seats[&node].knife.polls()
+        self.slots[&node].knife.polls()
     }
 
     /// Drops the node's role right after it has been polled that often from now on, once; the node
     /// goes on as a follower without a leader.
     pub fn sever_after(&self, node: NodeId, polls: u64) {
-        self.seats[&node].knife.cut_after(polls);
+        self.slots[&node].knife.cut_after(polls);
     }
 
     /// How often a role of the node has been dropped so.
     #[must_use]
     pub fn severed(&self, node: NodeId) -> u64 {
-        self.seats[&node].knife.cuts()
+        self.slots[&node].knife.cuts()
     }
 
     /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
@@ -285,7 +285,7 @@ impl<M: Digest> Cluster<M> {
             .live(node)
             .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
         self.directory.0.borrow_mut().insert(node, living.node.clone());
-        self.seat(node).living = Some(living);
+        self.slot(node).living = Some(living);
         Ok(())
     }
 
@@ -303,11 +303,11 @@ impl<M: Digest> Cluster<M> {
             clock: self.world.clock_of(node),
             rng: self.world.rng().fork(),
             net,
-            disk: self.seats[&node].disk.disk(),
+            disk: self.slots[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
         let machine = Probe::new((self.make)(), node, self.world.checker().clone());
-        let knife = self.seats[&node].knife.clone();
+        let knife = self.slots[&node].knife.clone();
         let (node, life) = Node::start(config, env, machine, self.observer(node))?;
         node.expose_to(knife);
         self.world.plug(group, wire);
@@ -329,13 +329,13 @@ impl<M: Digest> Cluster<M> {
         })
     }
 
-    fn seat(&mut self, node: NodeId) -> &mut Seat<M> {
-        self.seats.get_mut(&node).expect("only members are named")
+    fn slot(&mut self, node: NodeId) -> &mut Slot<M> {
+        self.slots.get_mut(&node).expect("only members are named")
     }
 
     /// Ends a life, now: its futures are dropped before this returns.
     pub fn crash(&mut self, node: NodeId, death: Death) {
-        let Some(living) = self.seat(node).living.take() else {
+        let Some(living) = self.slot(node).living.take() else {
             return;
         };
         self.world.note(match death {
@@ -344,16 +344,16 @@ impl<M: Digest> Cluster<M> {
         });
         self.bury(node, living);
         match death {
-            Death::Kill => self.seat(node).disk.kill(),
-            Death::PowerCut => self.seat(node).disk.power_cut(),
+            Death::Kill => self.slot(node).disk.kill(),
+            Death::PowerCut => self.slot(node).disk.power_cut(),
         }
     }
 
     /// Cuts the power of a node, and nothing that was not synced survives.
     pub fn crash_losing(&mut self, node: NodeId) {
-        let seat = self.seat(node);
-        if seat.living.is_some() {
-            seat.disk.power_cut_keeping(|_| false);
+        let slot = self.slot(node);
+        if slot.living.is_some() {
+            slot.disk.power_cut_keeping(|_| false);
             self.crash(node, Death::PowerCut);
         }
     }
@@ -373,19 +373,19 @@ impl<M: Digest> Cluster<M> {
     pub fn reap(&mut self) -> Vec<(NodeId, Result<(), Fatal>)> {
         let mut dead = vec![];
         for node in self.members() {
-            let Some(living) = &self.seat(node).living else {
+            let Some(living) = &self.slot(node).living else {
                 continue;
             };
             let Some(outcome) = living.ended.take() else {
                 continue;
             };
-            let living = self.seat(node).living.take().expect("looked at just now");
+            let living = self.slot(node).living.take().expect("looked at just now");
             self.world.note(match &outcome {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
             self.bury(node, living);
-            self.seat(node).disk.kill();
+            self.slot(node).disk.kill();
             dead.push((node, outcome));
         }
         dead
@@ -402,7 +402,7 @@ impl<M: Digest> Cluster<M> {
     }
 
     fn freeze(&mut self, node: NodeId, pause: bool) {
-        let Some(living) = &mut self.seat(node).living else {
+        let Some(living) = &mut self.slot(node).living else {
             return;
         };
         if living.paused == pause {
@@ -422,7 +422,7 @@ impl<M: Digest> Cluster<M> {
     /// node may break is the caller's responsibility.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node, Death::Kill);
-        self.seat(node).disk.wipe();
+        self.slot(node).disk.wipe();
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }
@@ -430,7 +430,7 @@ impl<M: Digest> Cluster<M> {
     /// Asks a node to shut down and runs the world until it has, at most for `span`; returns how
     /// its life ended, or `None` if it has not.
     pub fn shutdown(&mut self, node: NodeId, span: Duration) -> Option<Result<(), Fatal>> {
-        let living = self.seat(node).living.as_ref()?;
+        let living = self.slot(node).living.as_ref()?;
         let ended = living.ended.clone();
         living.node.shutdown();
         self.world.note(format!("asked {node:?} to shut down"));
@@ -484,7 +484,7 @@ impl<M: Digest> Cluster<M> {
 
     /// The nodes that are up and not paused.
     fn running(&self) -> impl Iterator<Item = &Node<Probe<M>>> {
-        let living = self.seats.values().filter_map(|seat| seat.living.as_ref());
+        let living = self.slots.values().filter_map(|slot| slot.living.as_ref());
         living.filter(|living| !living.paused).map(|living| &living.node)
     }
 
@@ -526,7 +526,7 @@ impl<M: Digest> Drop for Cluster<M> {
     /// Ends every life: tasks, handles and the world refer to each other, and would stay.
     fn drop(&mut self) {
         for node in self.members() {
-            if let Some(living) = self.seat(node).living.take() {
+            if let Some(living) = self.slot(node).living.take() {
                 self.directory.0.borrow_mut().remove(&node);
                 self.world.executor().kill(living.group, Some(living.root));
             }

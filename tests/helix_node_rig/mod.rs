@@ -56,7 +56,7 @@ impl StateMachine for List {
 /// Whether a frame passes: from whom, to whom, and what it says.
 pub(crate) type Gate = Box<dyn FnMut(NodeId, NodeId, &Message) -> bool>;
 
-struct Seat {
+struct Slot {
     disk: Disk,
     living: Option<(Node<List>, Wire, Task<()>)>,
 }
@@ -65,7 +65,7 @@ struct Seat {
 pub(crate) struct Rig {
     executor: Rc<LocalExecutor<'static>>,
     pub(crate) time: Rc<VirtualClock>,
-    seats: BTreeMap<NodeId, Seat>,
+    slots: BTreeMap<NodeId, Slot>,
     gate: RefCell<Gate>,
     pub(crate) options: Options,
     lives: Cell<u64>,
@@ -81,11 +81,11 @@ impl Rig {
 
     /// Nodes that are down.
     pub(crate) fn empty(nodes: u64) -> Self {
-        let seats = (1..=nodes).map(|id| (NodeId(id), Seat { disk: Disk::memory(), living: None }));
+        let slots = (1..=nodes).map(|id| (NodeId(id), Slot { disk: Disk::memory(), living: None }));
         Self {
             executor: Rc::new(LocalExecutor::new()),
             time: VirtualClock::new(),
-            seats: seats.collect(),
+            slots: slots.collect(),
             gate: RefCell::new(Box::new(|_, _, _| true)),
             options: Options::new(&quorate::helix::config::Timing::LAN),
             lives: Cell::new(0),
@@ -94,7 +94,7 @@ impl Rig {
 
     pub(crate) fn start(&mut self, id: u64) {
         let id = NodeId(id);
-        let ids: Vec<_> = self.seats.keys().copied().collect();
+        let ids: Vec<_> = self.slots.keys().copied().collect();
         let peers = ids.iter().copied().filter(|&peer| peer != id);
         let (net, wire) = net(id, peers, NetLimits::default());
         let config = Config::new(id, CLUSTER, ids).expect("valid");
@@ -103,7 +103,7 @@ impl Rig {
             clock: Clock::simulated(self.time.clone()),
             rng: Rng::seeded(self.lives.get()),
             net,
-            disk: self.seats[&id].disk.clone(),
+            disk: self.slots[&id].disk.clone(),
             spawner: Spawner::new(self.executor.clone()),
         };
         let spawner = env.spawner.clone();
@@ -112,21 +112,21 @@ impl Rig {
             Node::start(config, self.options, env, Box::new(Null), machine, Observer::default());
         let (node, life): (_, Life) = started.expect("the node starts");
         let life = spawner.spawn(async move { life.await.expect("the node lives") });
-        self.seats.get_mut(&id).expect("a seat").living = Some((node, wire, life));
+        self.slots.get_mut(&id).expect("a slot").living = Some((node, wire, life));
     }
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self, id: u64) {
-        self.seats.get_mut(&NodeId(id)).expect("a seat").living = None;
+        self.slots.get_mut(&NodeId(id)).expect("a slot").living = None;
         while self.executor.try_tick() {}
     }
 
     pub(crate) fn node(&self, id: u64) -> Node<List> {
-        self.seats[&NodeId(id)].living.as_ref().expect("it is up").0.clone()
+        self.slots[&NodeId(id)].living.as_ref().expect("it is up").0.clone()
     }
 
     pub(crate) fn up(&self) -> Vec<Node<List>> {
-        let living = self.seats.values().filter_map(|seat| seat.living.as_ref());
+        let living = self.slots.values().filter_map(|slot| slot.living.as_ref());
         living.map(|(node, _, _)| node.clone()).collect()
     }
 
@@ -145,9 +145,9 @@ impl Rig {
     /// Carries every frame; whether there was one.
     fn carry(&self) -> bool {
         let mut any = false;
-        for (&from, seat) in &self.seats {
-            let Some((_, wire, _)) = &seat.living else { continue };
-            for (&to, other) in self.seats.iter().filter(|(to, _)| **to != from) {
+        for (&from, slot) in &self.slots {
+            let Some((_, wire, _)) = &slot.living else { continue };
+            for (&to, other) in self.slots.iter().filter(|(to, _)| **to != from) {
                 while let Some(frame) = wire.take(to) {
                     any = true;
                     let message = Envelope::decode(&frame, CLUSTER).expect("our own");

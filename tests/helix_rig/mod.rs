@@ -73,7 +73,7 @@ struct Living {
     ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
 
-struct Seat {
+struct Slot {
     id: NodeId,
     app: Rc<App>,
     disk: SimDisk,
@@ -101,7 +101,7 @@ pub struct Rig {
     pub ledger: Rc<RefCell<Ledger>>,
     setup: Setup,
     rng: Rng,
-    seats: Vec<Seat>,
+    slots: Vec<Slot>,
     flying: RefCell<VecDeque<(NodeId, NodeId, Bytes)>>,
     /// Nodes that are cut off.
     cut: RefCell<BTreeSet<NodeId>>,
@@ -147,14 +147,14 @@ impl Rig {
         let order = if setup.seed.is_some() { Order::Seeded } else { Order::Fifo };
         let log = Log::default();
         let ids: Vec<_> = (1..=setup.nodes).map(NodeId).collect();
-        let seat = |&id: &NodeId| Seat {
+        let slot = |&id: &NodeId| Slot {
             id,
             app: App::new(id, clock.clone(), log.clone(), &ids),
             disk: SimDisk::new(clock.clone(), rng.fork()),
             manual: Manual::new(),
             living: None,
         };
-        let seats = ids.iter().map(seat).collect();
+        let slots = ids.iter().map(slot).collect();
         Self {
             executor: Executor::new(order, rng.fork()),
             ledger: Rc::default(),
@@ -164,7 +164,7 @@ impl Rig {
             words: RefCell::default(),
             heard: RefCell::default(),
             taken: Cell::new(0),
-            seats,
+            slots,
             time,
             log,
             setup,
@@ -172,12 +172,12 @@ impl Rig {
         }
     }
 
-    fn seat(&self, node: NodeId) -> &Seat {
-        &self.seats[node.0 as usize - 1]
+    fn slot(&self, node: NodeId) -> &Slot {
+        &self.slots[node.0 as usize - 1]
     }
 
     fn config(&self, node: NodeId) -> Config {
-        let nodes = self.seats.iter().map(|seat| seat.id);
+        let nodes = self.slots.iter().map(|slot| slot.id);
         let mut config = Config::new(node, INSTANCE, nodes).expect("a good configuration");
         config.timing = self.setup.timing;
         config.stop_at = self.setup.stop_at.map(Height);
@@ -198,26 +198,26 @@ impl Rig {
     /// Starts a node on its disk.
     pub fn start(&mut self, node: NodeId) -> Result<(), Fatal> {
         let group = self.executor.group();
-        let seat = self.seat(node);
-        let peers = self.seats.iter().map(|seat| seat.id).filter(|&peer| peer != node);
+        let slot = self.slot(node);
+        let peers = self.slots.iter().map(|slot| slot.id).filter(|&peer| peer != node);
         let (net, wire) = net(node, peers, self.setup.net);
         let clock = Clock::simulated(self.time.clone());
         let trigger: Box<dyn Trigger> = match self.setup.timer {
             Some(base) => {
                 let timer = Timer::new(clock.clone(), base, self.setup.timing.cap);
-                Box::new(Both(seat.manual.clone(), timer))
+                Box::new(Both(slot.manual.clone(), timer))
             }
-            None => Box::new(seat.manual.clone()),
+            None => Box::new(slot.manual.clone()),
         };
         let app = App {
-            membership: Box::new(Service::new(&seat.app)),
-            blocks: Box::new(Service::new(&seat.app)),
-            chain: Box::new(Service::new(&seat.app)),
+            membership: Box::new(Service::new(&slot.app)),
+            blocks: Box::new(Service::new(&slot.app)),
+            chain: Box::new(Service::new(&slot.app)),
             keys: Box::new(Null),
             trigger,
         };
         let spawner = self.executor.spawner(group);
-        let (rng, disk) = (Rng::seeded(node.0), seat.disk.disk());
+        let (rng, disk) = (Rng::seeded(node.0), slot.disk.disk());
         let env = Env { clock, rng, net, disk, spawner };
         let (engine, life) = Engine::start(self.config(node), env, app, self.observer(node))?;
         let ended = Rc::new(RefCell::new(None));
@@ -228,28 +228,28 @@ impl Rig {
         };
         let root = self.executor.spawn(group, life);
         let living = Some(Living { engine, wire, group, root, ended });
-        self.seats[node.0 as usize - 1].living = living;
+        self.slots[node.0 as usize - 1].living = living;
         Ok(())
     }
 
     /// Drops the whole node, as `kill -9` does; `power` says whether the machine goes on.
     pub fn crash(&mut self, node: NodeId, power: bool) {
-        let living = self.seats[node.0 as usize - 1].living.take().expect("it is up");
+        let living = self.slots[node.0 as usize - 1].living.take().expect("it is up");
         let Living { engine, group, root, wire, ended } = living;
         drop((engine, wire, ended));
         let left = self.executor.kill(group, Some(root));
         assert_eq!(left, 0, "a task outlives node {node}");
-        let seat = self.seat(node);
-        assert_eq!(seat.app.all_live(), 0, "a call outlives node {node}");
-        if power { seat.disk.kill() } else { seat.disk.power_cut() }
+        let slot = self.slot(node);
+        assert_eq!(slot.app.all_live(), 0, "a call outlives node {node}");
+        if power { slot.disk.kill() } else { slot.disk.power_cut() }
     }
 
     fn living(&self, node: NodeId) -> &Living {
-        self.seat(node).living.as_ref().expect("it is up")
+        self.slot(node).living.as_ref().expect("it is up")
     }
 
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.seat(node).living.is_some()
+        self.slot(node).living.is_some()
     }
 
     pub fn engine(&self, node: NodeId) -> &Engine {
@@ -261,15 +261,15 @@ impl Rig {
     }
 
     pub fn app(&self, node: NodeId) -> &Rc<App> {
-        &self.seat(node).app
+        &self.slot(node).app
     }
 
     pub fn disk(&self, node: NodeId) -> &SimDisk {
-        &self.seat(node).disk
+        &self.slot(node).disk
     }
 
     pub fn manual(&self, node: NodeId) -> &Manual {
-        &self.seat(node).manual
+        &self.slot(node).manual
     }
 
     pub fn wire(&self, node: NodeId) -> &Wire {
@@ -291,17 +291,17 @@ impl Rig {
     }
 
     pub fn ids(&self) -> Vec<NodeId> {
-        self.seats.iter().map(|seat| seat.id).collect()
+        self.slots.iter().map(|slot| slot.id).collect()
     }
 
     /// Sets how all applications answer.
     pub fn set(&self, what: What, act: Act) {
-        self.seats.iter().for_each(|seat| seat.app.set(what, act));
+        self.slots.iter().for_each(|slot| slot.app.set(what, act));
     }
 
     /// Ends a view on all nodes, by hand.
     pub fn fire_all(&self, height: u64, view: u64) {
-        self.seats.iter().for_each(|seat| seat.manual.fire(Height(height), View(view)));
+        self.slots.iter().for_each(|slot| slot.manual.fire(Height(height), View(view)));
     }
 
     pub fn fire(&self, node: NodeId, height: u64, view: u64) {
@@ -355,14 +355,14 @@ impl Rig {
 
     /// Takes what the nodes have sent.
     fn collect(&self) {
-        for seat in &self.seats {
-            let Some(living) = &seat.living else { continue };
+        for slot in &self.slots {
+            let Some(living) = &slot.living else { continue };
             for to in living.wire.peers() {
                 while let Some(frame) = living.wire.take(to) {
                     let message = Envelope::decode(&frame, INSTANCE).expect("nodes talk sense");
-                    self.ledger.borrow_mut().hear(seat.id, &message);
-                    self.words.borrow_mut().push((seat.id, to, message));
-                    self.flying.borrow_mut().push_back((seat.id, to, frame));
+                    self.ledger.borrow_mut().hear(slot.id, &message);
+                    self.words.borrow_mut().push((slot.id, to, message));
+                    self.flying.borrow_mut().push_back((slot.id, to, frame));
                 }
             }
         }
@@ -433,13 +433,13 @@ impl Rig {
 
     /// The lowest of the decided heights of the nodes that are up.
     pub fn tip(&self) -> u64 {
-        let up = self.seats.iter().filter(|seat| seat.living.is_some());
-        up.map(|seat| self.status(seat.id).tip.0).min().unwrap_or(0)
+        let up = self.slots.iter().filter(|slot| slot.living.is_some());
+        up.map(|slot| self.status(slot.id).tip.0).min().unwrap_or(0)
     }
 
     /// The decided block of a height, from whichever application has it.
     pub fn decided(&self, height: Height) -> Option<(Block, BlockProof)> {
-        self.seats.iter().find_map(|seat| seat.app.blocks.borrow().get(&height).cloned())
+        self.slots.iter().find_map(|slot| slot.app.blocks.borrow().get(&height).cloned())
     }
 
     /// What happened at a node, in order.

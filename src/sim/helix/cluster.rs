@@ -65,12 +65,12 @@ struct Living {
     paused: bool,
 }
 
-struct Seat {
+struct Slot {
     disk: SimDisk,
     test_app: TestApp,
     trigger: Manual,
     living: Option<Living>,
-    /// What the liar on this seat does; taken while it does it.
+    /// What the liar on this slot does; taken while it does it.
     trick: Option<Box<dyn Trick>>,
     lies: bool,
 }
@@ -80,7 +80,7 @@ pub struct Cluster {
     world: World<Checker>,
     setup: Setup,
     ring: Ring,
-    seats: BTreeMap<NodeId, Seat>,
+    slots: BTreeMap<NodeId, Slot>,
     directory: Directory,
 }
 
@@ -96,19 +96,19 @@ impl Cluster {
         let keys = setup.keys(&ring, NodeId::ZERO);
         let checker = Checker::new(setup.nodes, setup.schedule.clone(), keys);
         let world = World::with(seed, checker, setup.order, trace, Checker::listen);
-        let seat = |node| {
+        let slot = |node| {
             let disk = SimDisk::new(world.clock(), world.rng().fork());
             disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
             let (clock, rng) = (world.clock(), world.rng().fork());
             let test_app = TestApp::new(node, clock, rng, setup.behaviour, world.checker().clone());
             let trigger = Manual::new();
-            (node, Seat { disk, test_app, trigger, living: None, trick: None, lies: false })
+            (node, Slot { disk, test_app, trigger, living: None, trick: None, lies: false })
         };
-        let seats = ids.into_iter().map(seat).collect();
+        let slots = ids.into_iter().map(slot).collect();
         if setup.commands {
             world.checker().borrow_mut().trusts_judges();
         }
-        Self { world, setup, ring, seats, directory: Directory::default() }
+        Self { world, setup, ring, slots, directory: Directory::default() }
     }
 
     /// The world: time, network, trace, invariants.
@@ -126,20 +126,20 @@ impl Cluster {
     /// The ids of all nodes.
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
-        self.seats.keys().copied().collect()
+        self.slots.keys().copied().collect()
     }
 
     /// The ids of those who do not lie.
     #[must_use]
     pub fn honest(&self) -> Vec<NodeId> {
-        let honest = self.seats.iter().filter(|(_, seat)| !seat.lies);
+        let honest = self.slots.iter().filter(|(_, slot)| !slot.lies);
         honest.map(|(&node, _)| node).collect()
     }
 
     /// A node that is up.
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<Engine> {
-        self.seats[&node].living.as_ref().map(|living| living.engine.clone())
+        self.slots[&node].living.as_ref().map(|living| living.engine.clone())
     }
 
     /// The honest nodes that are up, if they serve clients.
@@ -151,13 +151,13 @@ impl Cluster {
     /// The disk of a node.
     #[must_use]
     pub fn disk(&self, node: NodeId) -> &SimDisk {
-        &self.seats[&node].disk
+        &self.slots[&node].disk
     }
 
     /// The application of a node.
     #[must_use]
     pub fn test_app(&self, node: NodeId) -> &TestApp {
-        &self.seats[&node].test_app
+        &self.slots[&node].test_app
     }
 
     /// Signs and checks as this node: for frames that a test makes by hand.
@@ -169,13 +169,13 @@ impl Cluster {
     /// Whether the node is up (it may be paused).
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.seats[&node].living.is_some()
+        self.slots[&node].living.is_some()
     }
 
     /// How often the node has been polled in this life.
     #[must_use]
     pub fn polls(&self, node: NodeId) -> u64 {
-        let living = self.seats[&node].living.as_ref();
+        let living = self.slots[&node].living.as_ref();
         living.map_or(0, |living| self.world.executor().polls(living.group))
     }
 
@@ -194,8 +194,8 @@ impl Cluster {
     /// The same, with a liar of your own.
     pub fn corrupt_with(&mut self, node: NodeId, trick: Box<dyn Trick>) {
         self.world.checker().borrow_mut().lies(node);
-        let seat = self.seat(node);
-        (seat.trick, seat.lies) = (Some(trick), true);
+        let slot = self.slot(node);
+        (slot.trick, slot.lies) = (Some(trick), true);
     }
 
     /// Starts every node.
@@ -219,7 +219,7 @@ impl Cluster {
         let living = self
             .live(node)
             .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
-        self.seat(node).living = Some(living);
+        self.slot(node).living = Some(living);
         Ok(())
     }
 
@@ -234,16 +234,16 @@ impl Cluster {
     }
 
     fn app(&self, node: NodeId) -> App {
-        let seat = &self.seats[&node];
+        let slot = &self.slots[&node];
         let timing = self.setup.timing;
         let timer = Timer::new(self.world.clock(), timing.base, timing.cap);
         let trigger: Box<dyn Trigger> =
-            if self.setup.manual { Box::new(seat.trigger.clone()) } else { Box::new(timer) };
+            if self.setup.manual { Box::new(slot.trigger.clone()) } else { Box::new(timer) };
         let (schedule, nodes) = (self.setup.schedule.clone(), self.setup.nodes);
         App {
             membership: Box::new(Scheduled { schedule, nodes }),
-            blocks: Box::new(seat.test_app.clone()),
-            chain: Box::new(seat.test_app.clone()),
+            blocks: Box::new(slot.test_app.clone()),
+            chain: Box::new(slot.test_app.clone()),
             keys: self.keys(node),
             trigger,
         }
@@ -259,7 +259,7 @@ impl Cluster {
             clock: self.world.clock(),
             rng: self.world.rng().fork(),
             net,
-            disk: self.seats[&node].disk.disk(),
+            disk: self.slots[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
         let (engine, life) = self.engine(node, config, env)?;
@@ -269,7 +269,7 @@ impl Cluster {
             let outcome = life.await;
             end.replace(Some(outcome));
         };
-        let root = match self.seat(node).trick.take() {
+        let root = match self.slot(node).trick.take() {
             None => {
                 self.world.plug(group, wire);
                 executor.spawn(group, life)
@@ -288,7 +288,7 @@ impl Cluster {
     fn engine(&self, node: NodeId, config: Config, env: Env) -> Result<(Engine, Life), Fatal> {
         let observer = self.observer(node);
         if !self.setup.commands {
-            self.seats[&node].test_app.begin();
+            self.slots[&node].test_app.begin();
             let (engine, life) = Engine::start(config, env, self.app(node), observer)?;
             return Ok((engine, Box::pin(life)));
         }
@@ -296,7 +296,7 @@ impl Cluster {
         let machine = Told::new(node, self.world.checker().clone());
         let (served, life) = Node::start(config, options, env, self.keys(node), machine, observer)?;
         let engine = served.engine().clone();
-        if !self.seats[&node].lies {
+        if !self.slots[&node].lies {
             self.directory.enter(node, served);
         }
         Ok((engine, Box::pin(life)))
@@ -339,13 +339,13 @@ impl Cluster {
         })
     }
 
-    fn seat(&mut self, node: NodeId) -> &mut Seat {
-        self.seats.get_mut(&node).expect("only members are named")
+    fn slot(&mut self, node: NodeId) -> &mut Slot {
+        self.slots.get_mut(&node).expect("only members are named")
     }
 
     /// Ends a life, now: its futures are dropped before this returns.
     pub fn crash(&mut self, node: NodeId, death: Death) {
-        let Some(living) = self.seat(node).living.take() else {
+        let Some(living) = self.slot(node).living.take() else {
             return;
         };
         self.world.note(match death {
@@ -354,16 +354,16 @@ impl Cluster {
         });
         self.bury(node, living);
         match death {
-            Death::Kill => self.seat(node).disk.kill(),
-            Death::PowerCut => self.seat(node).disk.power_cut(),
+            Death::Kill => self.slot(node).disk.kill(),
+            Death::PowerCut => self.slot(node).disk.power_cut(),
         }
     }
 
     /// Cuts the power of a node, and nothing that was not synced survives.
     pub fn crash_losing(&mut self, node: NodeId) {
-        let seat = self.seat(node);
-        if seat.living.is_some() {
-            seat.disk.power_cut_keeping(|_| false);
+        let slot = self.slot(node);
+        if slot.living.is_some() {
+            slot.disk.power_cut_keeping(|_| false);
             self.crash(node, Death::PowerCut);
         }
     }
@@ -383,19 +383,19 @@ impl Cluster {
     pub fn reap(&mut self) -> Vec<(NodeId, Result<(), Fatal>)> {
         let mut dead = vec![];
         for node in self.members() {
-            let Some(living) = &self.seat(node).living else {
+            let Some(living) = &self.slot(node).living else {
                 continue;
             };
             let Some(outcome) = living.ended.take() else {
                 continue;
             };
-            let living = self.seat(node).living.take().expect("looked at just now");
+            let living = self.slot(node).living.take().expect("looked at just now");
             self.world.note(match &outcome {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
             self.bury(node, living);
-            self.seat(node).disk.kill();
+            self.slot(node).disk.kill();
             dead.push((node, outcome));
         }
         dead
@@ -403,7 +403,7 @@ impl Cluster {
 
     /// Freezes a node, or lets it go on.
     pub fn freeze(&mut self, node: NodeId, pause: bool) {
-        let Some(living) = &mut self.seat(node).living else {
+        let Some(living) = &mut self.slot(node).living else {
             return;
         };
         if living.paused == pause {
@@ -423,9 +423,9 @@ impl Cluster {
     /// break is the caller's responsibility: it counts as a liar for what it has forgotten.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node, Death::Kill);
-        let seat = self.seat(node);
-        seat.disk.wipe();
-        seat.test_app.wipe();
+        let slot = self.slot(node);
+        slot.disk.wipe();
+        slot.test_app.wipe();
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }
@@ -433,7 +433,7 @@ impl Cluster {
     /// Asks a node to shut down and runs the world until it has, at most for `span`; returns how
     /// its life ended, or `None` if it has not.
     pub fn shutdown(&mut self, node: NodeId, span: Duration) -> Option<Result<(), Fatal>> {
-        let living = self.seat(node).living.as_ref()?;
+        let living = self.slot(node).living.as_ref()?;
         let ended = living.ended.clone();
         living.engine.shutdown();
         self.world.note(format!("asked {node:?} to shut down"));
@@ -444,7 +444,7 @@ impl Cluster {
     /// In a cluster whose views end by hand: ends this one on this node, now or when it begins.
     pub fn elapse(&self, node: NodeId, height: Height, view: View) {
         self.world.note(format!("{height:?} {view:?} has lasted too long for {node:?}"));
-        self.seats[&node].trigger.fire(height, view);
+        self.slots[&node].trigger.fire(height, view);
     }
 
     /// Puts a frame on the network that seems to come from `from`.
@@ -501,7 +501,7 @@ impl Drop for Cluster {
     /// Ends every life: tasks, handles and the world refer to each other, and would stay.
     fn drop(&mut self) {
         for node in self.members() {
-            if let Some(living) = self.seat(node).living.take() {
+            if let Some(living) = self.slot(node).living.take() {
                 self.directory.leave(node);
                 self.world.executor().kill(living.group, Some(living.root));
             }
@@ -512,6 +512,6 @@ impl Drop for Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cluster({:?}, {:?})", self.seats.keys(), self.world)
+        write!(f, "Cluster({:?}, {:?})", self.slots.keys(), self.world)
     }
 }

@@ -402,10 +402,10 @@ fn choose_liars(
         of.map_or(1, |member| member.weight)
     };
     let mut weight = 0;
-    let mut seats: BTreeSet<_> = (1..=options.nodes).map(NodeId).collect();
-    while !seats.is_empty() {
-        let node = seats.iter().copied().nth(rng.below(seats.len())).unwrap_or(NodeId(1));
-        seats.remove(&node);
+    let mut slots: BTreeSet<_> = (1..=options.nodes).map(NodeId).collect();
+    while !slots.is_empty() {
+        let node = slots.iter().copied().nth(rng.below(slots.len())).unwrap_or(NodeId(1));
+        slots.remove(&node);
         if weight + weigh(node) <= faulty_max(total) {
             weight += weigh(node);
             liars.insert(node, lies[rng.below(lies.len())]);
