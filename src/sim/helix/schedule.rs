@@ -6,12 +6,12 @@ use crate::helix::block::{Block, Seed};
 use crate::helix::committee::{Committee, FixedCommittee, Order};
 use crate::id::{Height, NodeId};
 
-/// Heights after which a [`Roster::Rotating`] committee leaves somebody else out.
+/// Heights after which a [`CommitteeSchedule::Rotating`] committee leaves somebody else out.
 pub const ROTATION: u64 = 3;
 
 /// Who decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Roster {
+pub enum CommitteeSchedule {
     /// All nodes alike; the proposer of the block before leads.
     Sticky,
     /// All nodes alike, in an order drawn for each height.
@@ -24,7 +24,7 @@ pub enum Roster {
     Raw(Vec<Member>),
 }
 
-impl Roster {
+impl CommitteeSchedule {
     /// The members at a height, of a cluster of `nodes`, in the order of their ids.
     #[must_use]
     pub fn members(&self, nodes: u64, height: Height) -> Vec<Member> {
@@ -57,28 +57,28 @@ impl Roster {
     }
 }
 
-/// A roster as nodes ask it.
+/// A schedule as nodes ask it.
 #[derive(Debug, Clone)]
-pub struct Rostered {
+pub struct Scheduled {
     /// Who decides.
-    pub roster: Roster,
+    pub schedule: CommitteeSchedule,
     /// Of how many.
     pub nodes: u64,
 }
 
-impl Membership for Rostered {
+impl Membership for Scheduled {
     fn committee<'a>(
         &'a self,
         height: Height,
         seed: Seed,
         previous: Option<&'a Block>,
     ) -> Boxed<'a, Result<Vec<Member>, String>> {
-        let members = self.roster.members(self.nodes, height);
+        let members = self.schedule.members(self.nodes, height);
         Box::pin(async move {
-            if let Roster::Raw(members) = &self.roster {
+            if let CommitteeSchedule::Raw(members) = &self.schedule {
                 return Ok(members.clone());
             }
-            let fixed = FixedCommittee::new(members, self.roster.order());
+            let fixed = FixedCommittee::new(members, self.schedule.order());
             let fixed = fixed.map_err(|why| why.to_string())?;
             fixed.committee(height, seed, previous).await
         })

@@ -1,7 +1,7 @@
 //! An application with blocks of its own: it makes them, judges those of others and takes delivery,
 //! as slowly, as pickily and as badly as it is told.
 //!
-//! A mason belongs to an identity, not to a life: what it keeps survives a crash of its node, as a
+//! A test app belongs to an identity, not to a life: what it keeps survives a crash of its node, as a
 //! database of the application would. Whatever it does is told to the checker, which knows by that
 //! who made a block and who accepted it.
 
@@ -21,18 +21,18 @@ use crate::id::{Height, NodeId};
 use crate::sim::helix::checker::Checker;
 use crate::sim::helix::words::INSTANCE;
 
-/// What a mason's block says: who made it, which of its works it is, and whether it is any good.
+/// What a test app's block says: who made it, which of its works it is, and whether it is any good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Stone {
+pub struct TestBlock {
     /// Who made it.
     pub maker: NodeId,
     /// Which of its works it is.
     pub number: u64,
-    /// Whether an honest mason accepts it.
+    /// Whether an honest test app accepts it.
     pub sound: bool,
 }
 
-impl Stone {
+impl TestBlock {
     /// The payload.
     #[must_use]
     pub fn payload(self) -> Bytes {
@@ -40,9 +40,9 @@ impl Stone {
     }
 }
 
-/// How a mason works.
+/// How a test app works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Habits {
+pub struct Behaviour {
     /// How long it takes to make a block: at least, at most.
     pub makes_in: (Duration, Duration),
     /// How long it takes to judge one.
@@ -59,7 +59,7 @@ pub struct Habits {
     pub keeps: bool,
 }
 
-impl Habits {
+impl Behaviour {
     /// A block takes 20 to 40 ms, the rest a millisecond; it keeps what it gets.
     pub const STEADY: Self = Self {
         makes_in: (Duration::from_millis(20), Duration::from_millis(40)),
@@ -76,7 +76,7 @@ struct Inner {
     node: NodeId,
     clock: Clock,
     rng: Rng,
-    habits: Cell<Habits>,
+    behaviour: Cell<Behaviour>,
     works: Cell<u64>,
     kept: RefCell<Vec<Hash>>,
     checker: Rc<RefCell<Checker>>,
@@ -84,38 +84,38 @@ struct Inner {
 
 /// The application of one identity; clones are the same one.
 #[derive(Clone)]
-pub struct Mason(Rc<Inner>);
+pub struct TestApp(Rc<Inner>);
 
-impl Mason {
+impl TestApp {
     /// The application of `node`.
     #[must_use]
     pub fn new(
         node: NodeId,
         clock: Clock,
         rng: Rng,
-        habits: Habits,
+        behaviour: Behaviour,
         checker: Rc<RefCell<Checker>>,
     ) -> Self {
-        let (habits, works, kept) = (Cell::new(habits), Cell::new(0), RefCell::default());
-        Self(Rc::new(Inner { node, clock, rng, habits, works, kept, checker }))
+        let (behaviour, works, kept) = (Cell::new(behaviour), Cell::new(0), RefCell::default());
+        Self(Rc::new(Inner { node, clock, rng, behaviour, works, kept, checker }))
     }
 
     /// How it works at present.
     #[must_use]
-    pub fn habits(&self) -> Habits {
-        self.0.habits.get()
+    pub fn behaviour(&self) -> Behaviour {
+        self.0.behaviour.get()
     }
 
     /// Works otherwise from now on.
-    pub fn change(&self, change: impl FnOnce(&mut Habits)) {
-        let mut habits = self.0.habits.get();
-        change(&mut habits);
-        self.0.habits.set(habits);
+    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+        let mut behaviour = self.0.behaviour.get();
+        change(&mut behaviour);
+        self.0.behaviour.set(behaviour);
     }
 
     /// Begins a new life: it may have lost what it had.
     pub fn begin(&self) {
-        if !self.habits().keeps {
+        if !self.behaviour().keeps {
             self.0.kept.borrow_mut().clear();
         }
         let height = self.height();
@@ -140,14 +140,14 @@ impl Mason {
     }
 
     async fn make(&self, round: &Round) -> Result<Content, String> {
-        self.take(self.habits().makes_in).await;
-        if self.habits().cannot_make {
-            return Err("the mason is told to fail".into());
+        self.take(self.behaviour().makes_in).await;
+        if self.behaviour().cannot_make {
+            return Err("the test_app is told to fail".into());
         }
         let (maker, number) = (self.0.node, self.0.works.get() + 1);
         self.0.works.set(number);
         let time = self.0.clock.now().0 / 1_000_000;
-        let payload = Stone { maker, number, sound: true }.payload();
+        let payload = TestBlock { maker, number, sound: true }.payload();
         let (height, previous) = (round.height, round.previous);
         let block = Block { height, previous, proposer: maker, time, payload };
         self.0.checker.borrow_mut().accepts(maker, &block);
@@ -155,30 +155,30 @@ impl Mason {
     }
 
     async fn judge(&self, block: &Block) -> Result<(), String> {
-        self.take(self.habits().judges_in).await;
-        if self.habits().refuses {
-            return Err("the mason is told to refuse".into());
+        self.take(self.behaviour().judges_in).await;
+        if self.behaviour().refuses {
+            return Err("the test_app is told to refuse".into());
         }
-        match borsh::from_slice::<Stone>(&block.payload) {
-            Ok(stone) if stone.sound => {
+        match borsh::from_slice::<TestBlock>(&block.payload) {
+            Ok(block) if block.sound => {
                 self.0.checker.borrow_mut().accepts(self.0.node, block);
                 Ok(())
             }
-            Ok(_) => Err("the stone is cracked".into()),
-            Err(error) => Err(format!("this is no stone: {error}")),
+            Ok(_) => Err("the block is not sound".into()),
+            Err(error) => Err(format!("this is no test block: {error}")),
         }
     }
 
     async fn store(&self, block: &Block, proof: &BlockProof) -> Result<(), String> {
-        self.take(self.habits().stores_in).await;
-        let failures = self.habits().failures;
+        self.take(self.behaviour().stores_in).await;
+        let failures = self.behaviour().failures;
         if failures > 0 {
-            self.change(|habits| {
+            self.change(|behaviour| {
                 if failures < u32::MAX {
-                    habits.failures -= 1;
+                    behaviour.failures -= 1;
                 }
             });
-            return Err("the mason is told to fail".into());
+            return Err("the test_app is told to fail".into());
         }
         self.0.checker.borrow_mut().delivered(self.0.node, block, proof);
         self.0.kept.borrow_mut().push(block.hash(INSTANCE));
@@ -186,7 +186,7 @@ impl Mason {
     }
 }
 
-impl Blocks for Mason {
+impl Blocks for TestApp {
     fn create<'a>(&'a self, round: &'a Round) -> Boxed<'a, Result<Content, String>> {
         Box::pin(self.make(round))
     }
@@ -196,7 +196,7 @@ impl Blocks for Mason {
     }
 }
 
-impl Chain for Mason {
+impl Chain for TestApp {
     fn height(&self) -> Height {
         Height(self.0.kept.borrow().len() as u64)
     }
@@ -210,8 +210,8 @@ impl Chain for Mason {
     }
 }
 
-impl fmt::Debug for Mason {
+impl fmt::Debug for TestApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mason({:?}, {:?})", self.0.node, self.height())
+        write!(f, "TestApp({:?}, {:?})", self.0.node, self.height())
     }
 }
