@@ -160,7 +160,7 @@ fn scenarios() -> Vec<(String, String)> {
 }
 
 /// Drops the role of each node of a scenario at every poll; returns how many cuts were made.
-fn sever_everywhere(name: &str, commands: &str) -> u64 {
+fn cancel_everywhere(name: &str, commands: &str) -> u64 {
     let cut = |node, poll| match explore(commands, node, poll) {
         Ok(explored) => explored,
         Err(what) => panic!("{name}: the role of {node:?} dropped at poll {poll}: {what}"),
@@ -170,7 +170,7 @@ fn sever_everywhere(name: &str, commands: &str) -> u64 {
         let polls = cut(node, 0).polls;
         for poll in 1..=polls {
             let explored = cut(node, poll);
-            assert!(explored.severed, "{name}: {node:?} has no poll {poll} of {polls}");
+            assert!(explored.cancelled, "{name}: {node:?} has no poll {poll} of {polls}");
             cuts += 1;
         }
     }
@@ -178,20 +178,20 @@ fn sever_everywhere(name: &str, commands: &str) -> u64 {
 }
 
 /// Every second scenario, beginning with that one: two tests, so that two cores have work.
-fn sever_in_every_second(from: usize) {
+fn cancel_in_every_second(from: usize) {
     let mut cuts = 0;
     for (name, commands) in scenarios().iter().skip(from).step_by(2) {
-        cuts += sever_everywhere(name, commands);
+        cuts += cancel_everywhere(name, commands);
     }
     assert!(cuts > 3_000, "{cuts} cuts are few");
 }
 
 #[test]
 fn a_role_dropped_at_any_poll_of_the_odd_scenarios_breaks_nothing() {
-    sever_in_every_second(0);
+    cancel_in_every_second(0);
 }
 
 #[test]
 fn a_role_dropped_at_any_poll_of_the_even_scenarios_breaks_nothing() {
-    sever_in_every_second(1);
+    cancel_in_every_second(1);
 }

@@ -127,7 +127,7 @@ pub(crate) struct Core {
     sweep_due: Cell<Time>,
     /// What the simulator may do to a role.
     #[cfg(feature = "sim")]
-    pub(crate) knife: RefCell<crate::raft::knife::Knife>,
+    pub(crate) cancel_injector: RefCell<crate::scope::cancel::CancelInjector>,
 }
 
 /// What the outside sees of the present role.
@@ -190,7 +190,7 @@ impl Core {
             advanced: Cell::new(false),
             sweep_due: Cell::new(now),
             #[cfg(feature = "sim")]
-            knife: RefCell::default(),
+            cancel_injector: RefCell::default(),
             config,
             env,
             journal,

@@ -73,8 +73,6 @@ pub mod event;
 pub(crate) mod follower;
 pub(crate) mod forwarded;
 pub(crate) mod host;
-#[cfg(feature = "sim")]
-pub(crate) mod knife;
 pub(crate) mod leader;
 pub(crate) mod log;
 pub(crate) mod mailbox;

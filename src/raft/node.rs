@@ -240,10 +240,10 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Hands the node over to the simulator's knife, before its life begins.
+    /// Hands the node over to the simulator's cancel injector, before its life begins.
     #[cfg(feature = "sim")]
-    pub(crate) fn expose_to(&self, knife: crate::raft::knife::Knife) {
-        self.core.knife.replace(knife);
+    pub(crate) fn expose_to(&self, cancel_injector: crate::scope::cancel::CancelInjector) {
+        self.core.cancel_injector.replace(cancel_injector);
     }
 
     /// Ends the node's life in good order: a leader hands over, what was submitted is synced, who
@@ -305,9 +305,9 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     #[cfg(not(feature = "sim"))]
     let roles = rule(&core);
     #[cfg(feature = "sim")]
-    let knife = core.knife.borrow().clone();
+    let cancel_injector = core.cancel_injector.borrow().clone();
     #[cfg(feature = "sim")]
-    let roles = knife.over(|| rule(&core));
+    let roles = cancel_injector.over(|| rule(&core));
     match first(roles, &mut at_work).await {
         First::A(Ok(never)) => match never {},
         First::A(Err(Stop::Fatal(fatal))) => Err(fatal),

@@ -10,9 +10,12 @@
 //! - [`first`]: a biased choice with named outcomes;
 //! - [`nursery`]: children that cannot outlive their parent;
 //! - [`observer`]: who is told what happens, and changes nothing;
+//! - `cancel`: a scope dropped at a chosen poll, in the simulator;
 //! - [`budget`]: slicing of long work and the watchdog of the longest poll.
 
 pub mod budget;
+#[cfg(feature = "sim")]
+pub(crate) mod cancel;
 pub mod first;
 pub mod notify;
 pub mod nursery;

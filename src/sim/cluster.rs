@@ -31,9 +31,9 @@ use crate::env::spawn::Task;
 use crate::env::{Env, Rng};
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId, Term};
-use crate::raft::knife::Knife;
 use crate::raft::message::{Envelope, Message};
 use crate::raft::{Node, Observer, Role};
+use crate::scope::cancel::CancelInjector;
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::{Group, Order};
 use crate::sim::machine::{Digest, Probe};
@@ -104,7 +104,7 @@ struct Living<M: Digest> {
 
 struct Slot<M: Digest> {
     disk: SimDisk,
-    knife: Knife,
+    cancel_injector: CancelInjector,
     living: Option<Living<M>>,
 }
 
@@ -163,7 +163,10 @@ impl<M: Digest> Cluster<M> {
             .map(|id| {
                 let disk = SimDisk::new(world.clock(), world.rng().fork());
                 disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
-                (NodeId(id), Slot { disk, knife: Knife::default(), living: None })
+                (
+                    NodeId(id),
+                    Slot { disk, cancel_injector: CancelInjector::default(), living: None },
+                )
             })
             .collect();
         let directory = Directory(Rc::default());
@@ -222,19 +225,19 @@ impl<M: Digest> Cluster<M> {
     /// How often a role of the node has been polled and went on, in all of its lives.
     #[must_use]
     pub fn role_polls(&self, node: NodeId) -> u64 {
-        self.slots[&node].knife.polls()
+        self.slots[&node].cancel_injector.polls()
     }
 
     /// Drops the node's role right after it has been polled that often from now on, once; the node
     /// goes on as a follower without a leader.
-    pub fn sever_after(&self, node: NodeId, polls: u64) {
-        self.slots[&node].knife.cut_after(polls);
+    pub fn cancel_after(&self, node: NodeId, polls: u64) {
+        self.slots[&node].cancel_injector.cancel_after(polls);
     }
 
     /// How often a role of the node has been dropped so.
     #[must_use]
-    pub fn severed(&self, node: NodeId) -> u64 {
-        self.slots[&node].knife.cuts()
+    pub fn cancelled(&self, node: NodeId) -> u64 {
+        self.slots[&node].cancel_injector.cancels()
     }
 
     /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
@@ -307,9 +310,9 @@ impl<M: Digest> Cluster<M> {
             spawner: executor.spawner(group),
         };
         let machine = Probe::new((self.make)(), node, self.world.checker().clone());
-        let knife = self.slots[&node].knife.clone();
+        let cancel_injector = self.slots[&node].cancel_injector.clone();
         let (node, life) = Node::start(config, env, machine, self.observer(node))?;
-        node.expose_to(knife);
+        node.expose_to(cancel_injector);
         self.world.plug(group, wire);
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();

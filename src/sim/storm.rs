@@ -64,7 +64,7 @@ pub enum Fault {
     /// A node is asked to shut down, as for an upgrade, and is started again.
     Upgrade,
     /// The role of a node is dropped where it waits, as no event of the protocol would.
-    Sever,
+    Cancel,
 }
 
 impl Fault {
@@ -82,7 +82,7 @@ impl Fault {
         Self::Churn,
         Self::Coup,
         Self::Upgrade,
-        Self::Sever,
+        Self::Cancel,
     ];
 }
 

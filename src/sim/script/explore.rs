@@ -17,7 +17,7 @@ pub struct Explored {
     /// How often a role of the node was polled and went on while the commands lasted.
     pub polls: u64,
     /// Whether the cut was made while they lasted.
-    pub severed: bool,
+    pub cancelled: bool,
 }
 
 /// Runs the commands of a scenario, drops the role of `node` right after its poll number `poll`
@@ -36,7 +36,7 @@ pub fn explore(commands: &str, node: NodeId, poll: u64) -> Result<Explored, Stri
             && begins
             && poll > 0
         {
-            cluster.sever_after(node, poll);
+            cluster.cancel_after(node, poll);
         }
         let checked = if script.cluster.is_none() { followed } else { script.check() };
         if let Err(what) = checked {
@@ -49,7 +49,7 @@ pub fn explore(commands: &str, node: NodeId, poll: u64) -> Result<Explored, Stri
     let explored = Explored {
         members: cluster.members(),
         polls: cluster.role_polls(node),
-        severed: cluster.severed(node) > 0,
+        cancelled: cluster.cancelled(node) > 0,
     };
     if poll % 2 == 1 {
         // What it promised must have outlived the role, and not in memory only.

@@ -187,9 +187,9 @@ impl Storm<'_> {
                 self.checked(Stopped::Done)?;
                 self.plan(Duration::from_secs(1), Relief::Start(node));
             }
-            Fault::Sever => {
+            Fault::Cancel => {
                 let polls = self.rng.within(1..=40);
-                self.cluster.sever_after(node, polls);
+                self.cluster.cancel_after(node, polls);
                 self.cluster.world().note(format!("{node:?} loses its role in {polls} polls"));
             }
         }
