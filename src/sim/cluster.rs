@@ -251,7 +251,7 @@ impl<M: Digest> Cluster<M> {
 
     /// Hands a follower a word of its leader that it shall take over now. A leader says so only to
     /// somebody who has everything; nothing but time may be lost if this one has not.
-    pub fn usurp(&self, node: NodeId) {
+    pub fn force_transfer(&self, node: NodeId) {
         if let Some(status) = self.node(node).map(|node| node.status())
             && let Some(leader) = status.leader.filter(|&leader| leader != node)
         {

@@ -6,12 +6,12 @@
 //! [`HEALING_ELECTIONS`] election timeouts, every node serves writes and reads, all come to the
 //! same state, and what the clients saw agrees with it.
 //!
-//! `rage` is the first phase, `heal` the second. Everything is decided by the seed. A [`Failure`] prints it, with the command that replays it.
+//! `faults` is the first phase, `recovery` the second. Everything is decided by the seed. A [`Failure`] prints it, with the command that replays it.
 
+mod bit_rot;
 mod churn;
-mod heal;
-mod rage;
-mod rot;
+mod faults;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,8 +26,8 @@ use crate::sim::cluster::{Cluster, Setup};
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
 use crate::sim::machine::{Ledger, Write};
-use crate::sim::storm::rage::Relief;
-use crate::sim::storm::rot::Rot;
+use crate::sim::storm::bit_rot::BitRot;
+use crate::sim::storm::faults::Repair;
 use crate::sim::trace::{Detail, TAIL_LINES};
 use crate::sim::world::Stopped;
 
@@ -52,7 +52,7 @@ pub enum Fault {
     /// A write or a sync fails; the node must stop, and is started again.
     DiskError,
     /// A bit of a file flips while the node is down: it must refuse to start, or not need that bit.
-    Rot,
+    BitRot,
     /// The clock of a node runs at half to twice its speed for a while. (While this is among the
     /// faults no clock is quite right: each runs at nine to eleven tenths, also in the healing.)
     Drift,
@@ -60,7 +60,7 @@ pub enum Fault {
     Churn,
     /// A follower takes it that its leader wants to be relieved, however far behind it is: it stands
     /// for election without asking first whether it would be elected.
-    Coup,
+    ForcedTransfer,
     /// A node is asked to shut down, as for an upgrade, and is started again.
     Upgrade,
     /// The role of a node is dropped where it waits, as no event of the protocol would.
@@ -77,10 +77,10 @@ impl Fault {
         Self::Stall,
         Self::Full,
         Self::DiskError,
-        Self::Rot,
+        Self::BitRot,
         Self::Drift,
         Self::Churn,
-        Self::Coup,
+        Self::ForcedTransfer,
         Self::Upgrade,
         Self::Cancel,
     ];
@@ -223,7 +223,7 @@ pub fn tiny_limits() -> Limits {
 /// # Errors
 /// [`Failure`] when an invariant breaks. A panic of a node goes through.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
-    conduct(seed, options, |storm| storm.rage())
+    conduct(seed, options, |storm| storm.trouble())
 }
 
 /// Runs a storm whose trouble you cause yourself; the clients work meanwhile, and the healing is
@@ -321,11 +321,11 @@ struct Storm<'a> {
     clients: Clients,
     options: &'a Options,
     rng: Rng,
-    reliefs: BTreeMap<(Time, u64), Relief>,
+    repairs: BTreeMap<(Time, u64), Repair>,
     planned: u64,
     faults: BTreeMap<Fault, u32>,
     /// The bits that have flipped on the disks of nodes that are down.
-    rotten: BTreeMap<NodeId, Rot>,
+    rotten: BTreeMap<NodeId, BitRot>,
     /// The nodes that stay down because of it.
     lost: BTreeSet<NodeId>,
     rot_refused: u32,
@@ -343,7 +343,7 @@ impl<'a> Storm<'a> {
             clients,
             options,
             rng,
-            reliefs: BTreeMap::new(),
+            repairs: BTreeMap::new(),
             planned: 0,
             faults: BTreeMap::new(),
             rotten: BTreeMap::new(),

@@ -10,8 +10,8 @@
 //! The seed decides everything, also who decides in the cluster, who lies and how. A [`Failure`]
 //! prints it, with the command that replays it.
 
-mod heal;
-mod rage;
+mod faults;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::checker::Coverage;
 use crate::sim::helix::cluster::{Cluster, Setup, TIMING};
 use crate::sim::helix::schedule::CommitteeSchedule;
-use crate::sim::helix::storm::rage::Relief;
+use crate::sim::helix::storm::faults::Repair;
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::history::Tally;
 use crate::sim::trace::Detail;
@@ -211,7 +211,7 @@ fn replay(seed: u64, options: &Options) -> String {
 /// # Errors
 /// [`Failure`] when an invariant breaks. A panic of a node goes through.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
-    conduct(seed, options, |storm| storm.rage())
+    conduct(seed, options, |storm| storm.trouble())
 }
 
 /// Runs a storm whose trouble you cause yourself; the healing is the same. Of the options, the
@@ -286,7 +286,7 @@ struct Storm<'a> {
     options: &'a Options,
     rng: Rng,
     liars: BTreeMap<NodeId, Lie>,
-    reliefs: BTreeMap<(Time, u64), Relief>,
+    repairs: BTreeMap<(Time, u64), Repair>,
     planned: u64,
     faults: BTreeMap<Fault, u32>,
 }
@@ -319,8 +319,8 @@ impl<'a> Storm<'a> {
         }
         cluster.start_all();
         let clients = commands.then(|| begin_clients(&cluster, options.clients));
-        let (reliefs, faults) = (BTreeMap::new(), BTreeMap::new());
-        Self { cluster, clients, options, rng, liars, reliefs, planned: 0, faults }
+        let (repairs, faults) = (BTreeMap::new(), BTreeMap::new());
+        Self { cluster, clients, options, rng, liars, repairs, planned: 0, faults }
     }
 
     fn healing_max() -> Duration {

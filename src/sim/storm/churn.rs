@@ -9,7 +9,7 @@ use crate::config::Timing;
 use crate::id::{Index, NodeId};
 use crate::sim::cluster::{Cluster, Death};
 use crate::sim::machine::Ledger;
-use crate::sim::storm::rage::Relief;
+use crate::sim::storm::faults::Repair;
 use crate::sim::storm::{Outcome, Storm};
 
 /// The longest reign: about as long as it takes to bring the others up to date in foul weather.
@@ -30,7 +30,7 @@ impl Storm<'_> {
             }
             self.reign()?;
         }
-        self.plan(Duration::from_secs(3), Relief::Mend);
+        self.plan(Duration::from_secs(3), Repair::Mend);
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl Storm<'_> {
         if self.rng.chance(250) {
             let death = if self.rng.chance(500) { Death::PowerCut } else { Death::Kill };
             self.cluster.crash(leader, death);
-            return self.plan(Duration::from_secs(2), Relief::Start(leader));
+            return self.plan(Duration::from_secs(2), Repair::Start(leader));
         }
         let members = self.cluster.members();
         let mut others: Vec<_> = members.into_iter().filter(|&node| node != leader).collect();

@@ -24,7 +24,7 @@ const DRIFT_WILD: RangeInclusive<u64> = 500..=2_000;
 
 /// What will end a trouble.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Relief {
+pub(super) enum Repair {
     Start(NodeId),
     Resume(NodeId),
     Room(NodeId),
@@ -34,11 +34,11 @@ pub(super) enum Relief {
 }
 
 impl Storm<'_> {
-    pub(super) fn rage(&mut self) -> Outcome<()> {
+    pub(super) fn trouble(&mut self) -> Outcome<()> {
         let longest = self.healing_max();
         let until = Time::ZERO + self.options.span.saturating_sub(longest);
         if self.options.faults.contains(&Fault::Drift) {
-            self.cluster.members().into_iter().for_each(|node| self.relieve(Relief::Steady(node)));
+            self.cluster.members().into_iter().for_each(|node| self.repair(Repair::Steady(node)));
         }
         while self.cluster.world().now() < until {
             let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
@@ -53,7 +53,7 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// Runs until `until`, with the reliefs and the deaths on the way.
+    /// Runs until `until`, with the repairs and the deaths on the way.
     pub(super) fn run_to(&mut self, until: Time) -> Outcome<()> {
         self.run_to_or(until, |_| false).map(|_| ())
     }
@@ -65,8 +65,8 @@ impl Storm<'_> {
         done: impl Fn(&Cluster<Ledger>) -> bool,
     ) -> Outcome<bool> {
         loop {
-            let relief = self.reliefs.first_key_value().map(|(&(at, _), _)| at);
-            let next = relief.map_or(until, |at| at.min(until));
+            let repair = self.repairs.first_key_value().map(|(&(at, _), _)| at);
+            let next = repair.map_or(until, |at| at.min(until));
             let now = self.cluster.world().now();
             // A node that has stopped by itself is noticed soon, as a supervisor would.
             let soon = (now + Duration::from_millis(50)).min(next);
@@ -77,16 +77,16 @@ impl Storm<'_> {
             }
             for (node, outcome) in self.cluster.reap() {
                 if outcome.is_err() {
-                    self.plan(Duration::from_secs(3), Relief::Start(node));
+                    self.plan(Duration::from_secs(3), Repair::Start(node));
                 }
             }
             let now = self.cluster.world().now();
-            while let Some(entry) = self.reliefs.first_entry() {
+            while let Some(entry) = self.repairs.first_entry() {
                 if entry.key().0 > now {
                     break;
                 }
-                let relief = entry.remove();
-                self.relieve(relief);
+                let repair = entry.remove();
+                self.repair(repair);
             }
             if now >= until {
                 return Ok(false);
@@ -94,32 +94,32 @@ impl Storm<'_> {
         }
     }
 
-    pub(super) fn plan(&mut self, longest: Duration, relief: Relief) {
+    pub(super) fn plan(&mut self, longest: Duration, repair: Repair) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
-        self.reliefs.insert((self.cluster.world().now() + after, self.planned), relief);
+        self.repairs.insert((self.cluster.world().now() + after, self.planned), repair);
     }
 
-    pub(super) fn relieve(&mut self, relief: Relief) {
-        match relief {
-            Relief::Start(node) if self.lost.contains(&node) => {}
-            Relief::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
-            Relief::Start(node) => match self.cluster.start(node) {
+    pub(super) fn repair(&mut self, repair: Repair) {
+        match repair {
+            Repair::Start(node) if self.lost.contains(&node) => {}
+            Repair::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
+            Repair::Start(node) => match self.cluster.start(node) {
                 Ok(()) => {}
                 // A write or sync of the start itself failed: another try reads what there is.
-                Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), relief),
+                Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), repair),
                 Err(fatal) => {
                     self.broken("start", format!("{node:?} cannot start: {fatal}"));
                 }
             },
-            Relief::Resume(node) => self.cluster.resume(node),
-            Relief::Room(node) => {
+            Repair::Resume(node) => self.cluster.resume(node),
+            Repair::Room(node) => {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
-            Relief::Steady(node) => self.set_clock(node, DRIFT),
-            Relief::Mend => self.cluster.heal(),
-            Relief::Calm => {
+            Repair::Steady(node) => self.set_clock(node, DRIFT),
+            Repair::Mend => self.cluster.heal(),
+            Repair::Calm => {
                 self.cluster.world().network(|network| network.set_weather(Weather::CALM));
                 self.cluster.world().note("calm weather");
             }
@@ -153,7 +153,7 @@ impl Storm<'_> {
             Fault::Weather => self.weather(),
             Fault::Pause => {
                 self.cluster.pause(node);
-                self.plan(Duration::from_secs(3), Relief::Resume(node));
+                self.plan(Duration::from_secs(3), Repair::Resume(node));
             }
             Fault::Stall => {
                 let span = self.rng.between(Duration::from_millis(5), Duration::from_secs(3));
@@ -164,7 +164,7 @@ impl Storm<'_> {
             Fault::Full => {
                 self.cluster.disk(node).set_quota(Some(0));
                 self.cluster.world().note(format!("the disk of {node:?} is full"));
-                self.plan(Duration::from_secs(5), Relief::Room(node));
+                self.plan(Duration::from_secs(5), Repair::Room(node));
             }
             Fault::DiskError => {
                 let disk = self.cluster.disk(node);
@@ -175,17 +175,17 @@ impl Storm<'_> {
                 }
                 self.cluster.world().note(format!("the disk of {node:?} will fail"));
             }
-            Fault::Rot => self.rot(node),
+            Fault::BitRot => self.rot(node),
             Fault::Drift => {
                 self.set_clock(node, DRIFT_WILD);
-                self.plan(Duration::from_secs(6), Relief::Steady(node));
+                self.plan(Duration::from_secs(6), Repair::Steady(node));
             }
             Fault::Churn => return self.churn(),
-            Fault::Coup => self.cluster.usurp(self.any_node()),
+            Fault::ForcedTransfer => self.cluster.force_transfer(self.any_node()),
             Fault::Upgrade => {
                 self.cluster.shutdown(node, UPGRADE_MAX);
                 self.checked(Stopped::Done)?;
-                self.plan(Duration::from_secs(1), Relief::Start(node));
+                self.plan(Duration::from_secs(1), Repair::Start(node));
             }
             Fault::Cancel => {
                 let polls = self.rng.within(1..=40);
@@ -205,7 +205,7 @@ impl Storm<'_> {
         self.checked(world.run_until(until, || cluster.polls(node) >= polls))?;
         let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
         self.cluster.crash(node, death);
-        self.plan(Duration::from_secs(4), Relief::Start(node));
+        self.plan(Duration::from_secs(4), Repair::Start(node));
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Storm<'_> {
             2 => self.cluster.partition(&[self.victim()], &members),
             _ => self.cluster.partition(&one, &other),
         }
-        self.plan(Duration::from_secs(6), Relief::Mend);
+        self.plan(Duration::from_secs(6), Repair::Mend);
     }
 
     fn weather(&mut self) {
@@ -238,6 +238,6 @@ impl Storm<'_> {
             "foul weather: {} of 1000 lost, {} doubled, {} slow, up to {:?}",
             weather.loss, weather.duplicate, weather.slow, weather.delay_max
         ));
-        self.plan(Duration::from_secs(6), Relief::Calm);
+        self.plan(Duration::from_secs(6), Repair::Calm);
     }
 }

@@ -7,7 +7,7 @@ use crate::env::Time;
 use crate::id::NodeId;
 use crate::sim::client::PATIENCE_MAX;
 use crate::sim::machine::{Digest, Write};
-use crate::sim::storm::rage::Relief;
+use crate::sim::storm::faults::Repair;
 use crate::sim::storm::{Fault, HEALING_ELECTIONS, Outcome, Storm};
 use crate::sim::world::Stopped;
 
@@ -24,16 +24,16 @@ impl Storm<'_> {
     /// Ends every trouble; returns how long it took until order was back.
     pub(super) fn heal(&mut self) -> Outcome<Duration> {
         self.cluster.world().note("-- healing --");
-        self.reliefs.clear();
-        self.relieve(Relief::Mend);
-        self.relieve(Relief::Calm);
+        self.repairs.clear();
+        self.repair(Repair::Mend);
+        self.repair(Repair::Calm);
         let healed = self.cluster.world().now();
         for node in self.cluster.members() {
             self.cluster.disk(node).stall_until(healed);
-            self.relieve(Relief::Room(node));
-            self.relieve(Relief::Resume(node));
+            self.repair(Repair::Room(node));
+            self.repair(Repair::Resume(node));
             if self.options.faults.contains(&Fault::Drift) {
-                self.relieve(Relief::Steady(node));
+                self.repair(Repair::Steady(node));
             }
         }
         let until = healed + self.healing_max();
@@ -51,7 +51,7 @@ impl Storm<'_> {
         loop {
             self.cluster.reap();
             for node in self.cluster.members() {
-                self.relieve(Relief::Start(node));
+                self.repair(Repair::Start(node));
             }
             let now = self.cluster.world().now();
             if self.cluster.settled_leader().is_some() {

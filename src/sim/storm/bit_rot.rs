@@ -16,7 +16,7 @@ use crate::id::NodeId;
 use crate::sim::cluster::{Cluster, Death};
 use crate::sim::machine::Ledger;
 use crate::sim::storm::Storm;
-use crate::sim::storm::rage::Relief;
+use crate::sim::storm::faults::Repair;
 
 /// Of a thousand nodes that refuse to start, how many stay down for good.
 const LOST: u32 = 100;
@@ -25,7 +25,7 @@ const BITS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /// A flipped bit.
 #[derive(Debug, Clone)]
-pub(super) struct Rot {
+pub(super) struct BitRot {
     file: String,
     offset: u64,
     bit: u8,
@@ -45,7 +45,7 @@ impl Storm<'_> {
         };
         let files: Vec<_> = disk.files().into_iter().filter(matters).collect();
         if files.is_empty() {
-            return self.plan(Duration::from_secs(4), Relief::Start(node));
+            return self.plan(Duration::from_secs(4), Repair::Start(node));
         }
         let (file, len) = files[self.rng.below(files.len())].clone();
         let (offset, bit) = (self.rng.within(0..=len - 1), BITS[self.rng.below(8)]);
@@ -53,8 +53,8 @@ impl Storm<'_> {
         self.cluster
             .world()
             .note(format!("bit {bit} of byte {offset} of {file} of {node:?} flips"));
-        self.rotten.insert(node, Rot { file, offset, bit });
-        self.plan(Duration::from_secs(4), Relief::Start(node));
+        self.rotten.insert(node, BitRot { file, offset, bit });
+        self.plan(Duration::from_secs(4), Repair::Start(node));
     }
 
     /// Starts a node on whose disk a bit has flipped.
@@ -81,10 +81,10 @@ impl Storm<'_> {
                     self.lost.insert(node);
                 } else {
                     self.repair(node);
-                    self.plan(Duration::from_secs(2), Relief::Start(node));
+                    self.plan(Duration::from_secs(2), Repair::Start(node));
                 }
             }
-            Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), Relief::Start(node)),
+            Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), Repair::Start(node)),
             Err(fatal) => {
                 self.broken("start", format!("{node:?} cannot start: {fatal}"));
             }
@@ -94,7 +94,7 @@ impl Storm<'_> {
     }
 
     fn repair(&mut self, node: NodeId) {
-        if let Some(Rot { file, offset, bit }) = self.rotten.remove(&node) {
+        if let Some(BitRot { file, offset, bit }) = self.rotten.remove(&node) {
             self.cluster.disk(node).flip_bit(&file, offset, bit);
         }
     }
@@ -102,7 +102,11 @@ impl Storm<'_> {
 
 /// The journal of a node and the rotten file. (What a crash left half done besides, and a snapshot
 /// that a newer one has replaced, may be cleared away by a start that then finds the rot.)
-fn contents(cluster: &Cluster<Ledger>, node: NodeId, rot: &Rot) -> Vec<(String, Option<Vec<u8>>)> {
+fn contents(
+    cluster: &Cluster<Ledger>,
+    node: NodeId,
+    rot: &BitRot,
+) -> Vec<(String, Option<Vec<u8>>)> {
     let disk = cluster.disk(node);
     let stays = |name: &String| name.starts_with("journal-") || *name == rot.file;
     let names = disk.files().into_iter().map(|(name, _)| name).filter(stays);

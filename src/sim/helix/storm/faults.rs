@@ -13,7 +13,7 @@ use crate::sim::net::Weather;
 
 /// What will end a trouble.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Relief {
+pub(super) enum Repair {
     Start(NodeId),
     Resume(NodeId),
     Room(NodeId),
@@ -23,7 +23,7 @@ pub(super) enum Relief {
 }
 
 impl Storm<'_> {
-    pub(super) fn rage(&mut self) -> Outcome<()> {
+    pub(super) fn trouble(&mut self) -> Outcome<()> {
         let until = Time::ZERO + self.options.span.saturating_sub(Self::healing_max());
         while self.cluster.world().now() < until {
             let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
@@ -38,26 +38,26 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// Runs until `until`, with the reliefs and the deaths on the way.
+    /// Runs until `until`, with the repairs and the deaths on the way.
     fn run_to(&mut self, until: Time) -> Outcome<()> {
         loop {
-            let relief = self.reliefs.first_key_value().map(|(&(at, _), _)| at);
-            let next = relief.map_or(until, |at| at.min(until));
+            let repair = self.repairs.first_key_value().map(|(&(at, _), _)| at);
+            let next = repair.map_or(until, |at| at.min(until));
             let now = self.cluster.world().now();
             // A node that has stopped by itself is noticed soon, as a supervisor would.
             self.run_until((now + Duration::from_millis(50)).min(next))?;
             for (node, outcome) in self.cluster.reap() {
                 if outcome.is_err() {
-                    self.plan(Duration::from_secs(3), Relief::Start(node));
+                    self.plan(Duration::from_secs(3), Repair::Start(node));
                 }
             }
             let now = self.cluster.world().now();
-            while let Some(entry) = self.reliefs.first_entry() {
+            while let Some(entry) = self.repairs.first_entry() {
                 if entry.key().0 > now {
                     break;
                 }
-                let relief = entry.remove();
-                self.relieve(relief);
+                let repair = entry.remove();
+                self.repair(repair);
             }
             if now >= until {
                 return Ok(());
@@ -65,35 +65,35 @@ impl Storm<'_> {
         }
     }
 
-    fn plan(&mut self, longest: Duration, relief: Relief) {
+    fn plan(&mut self, longest: Duration, repair: Repair) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
-        self.reliefs.insert((self.cluster.world().now() + after, self.planned), relief);
+        self.repairs.insert((self.cluster.world().now() + after, self.planned), repair);
     }
 
-    pub(super) fn relieve(&mut self, relief: Relief) {
-        match relief {
-            Relief::Start(node) => match self.cluster.start(node) {
+    pub(super) fn repair(&mut self, repair: Repair) {
+        match repair {
+            Repair::Start(node) => match self.cluster.start(node) {
                 Ok(()) => {}
                 // A write or sync of the start itself failed: another try reads what there is.
-                Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), relief),
+                Err(Fatal::Disk { .. }) => self.plan(Duration::from_secs(1), repair),
                 Err(fatal) => {
                     self.broken("start", format!("{node:?} cannot start: {fatal}"));
                 }
             },
-            Relief::Resume(node) => self.cluster.freeze(node, false),
-            Relief::Room(node) => {
+            Repair::Resume(node) => self.cluster.freeze(node, false),
+            Repair::Room(node) => {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
-            Relief::Steady(node) => {
+            Repair::Steady(node) => {
                 let test_app = self.cluster.test_app(node);
                 test_app.change(|behaviour| {
                     *behaviour = Behaviour { keeps: behaviour.keeps, ..Behaviour::STEADY }
                 });
             }
-            Relief::Mend => self.cluster.heal(),
-            Relief::Calm => {
+            Repair::Mend => self.cluster.heal(),
+            Repair::Calm => {
                 self.cluster.world().network(|network| network.set_weather(Weather::CALM));
                 self.cluster.world().note("calm weather");
             }
@@ -125,7 +125,7 @@ impl Storm<'_> {
             Fault::Weather => self.weather(),
             Fault::Pause => {
                 self.cluster.freeze(node, true);
-                self.plan(Duration::from_secs(3), Relief::Resume(node));
+                self.plan(Duration::from_secs(3), Repair::Resume(node));
             }
             Fault::Stall => {
                 let span = self.rng.between(Duration::from_millis(5), Duration::from_secs(3));
@@ -136,7 +136,7 @@ impl Storm<'_> {
             Fault::Full => {
                 self.cluster.disk(node).set_quota(Some(0));
                 self.cluster.world().note(format!("the disk of {node:?} is full"));
-                self.plan(Duration::from_secs(5), Relief::Room(node));
+                self.plan(Duration::from_secs(5), Repair::Room(node));
             }
             Fault::DiskError => {
                 let disk = self.cluster.disk(node);
@@ -164,7 +164,7 @@ impl Storm<'_> {
         let cluster = &self.cluster;
         self.checked(world.run_until(until, || cluster.polls(node) >= polls))?;
         self.cluster.crash(node, self.death());
-        self.plan(Duration::from_secs(4), Relief::Start(node));
+        self.plan(Duration::from_secs(4), Repair::Start(node));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Storm<'_> {
             if self.rng.chance(700) {
                 self.cluster.crash(node, self.death());
                 let longest = if self.rng.chance(700) { 100 } else { 4_000 };
-                self.plan(Duration::from_millis(longest), Relief::Start(node));
+                self.plan(Duration::from_millis(longest), Repair::Start(node));
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Storm<'_> {
             2 => self.cluster.partition(&[self.victim()], &members),
             _ => self.cluster.partition(&one, &other),
         }
-        self.plan(Duration::from_secs(6), Relief::Mend);
+        self.plan(Duration::from_secs(6), Repair::Mend);
     }
 
     fn weather(&mut self) {
@@ -215,7 +215,7 @@ impl Storm<'_> {
             "foul weather: {} of 1000 lost, {} doubled, {} slow, up to {:?}",
             weather.loss, weather.duplicate, weather.slow, weather.delay_max
         ));
-        self.plan(Duration::from_secs(6), Relief::Calm);
+        self.plan(Duration::from_secs(6), Repair::Calm);
     }
 
     fn application(&mut self, node: NodeId) {
@@ -231,6 +231,6 @@ impl Storm<'_> {
         });
         let now = test_app.behaviour();
         self.cluster.world().note(format!("the application of {node:?} is now {now:?}"));
-        self.plan(Duration::from_secs(5), Relief::Steady(node));
+        self.plan(Duration::from_secs(5), Repair::Steady(node));
     }
 }

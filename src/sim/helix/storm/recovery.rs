@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::env::Time;
 use crate::id::Height;
 use crate::sim::client::{Clients, PATIENCE_MAX};
-use crate::sim::helix::storm::rage::Relief;
+use crate::sim::helix::storm::faults::Repair;
 use crate::sim::helix::storm::{BLOCKS_AFTER, Outcome, Storm};
 use crate::sim::machine::Digest;
 
@@ -13,15 +13,15 @@ impl Storm<'_> {
     /// Ends every trouble; returns how long it took until the chain had gone on everywhere.
     pub(super) fn heal(&mut self) -> Outcome<Duration> {
         self.cluster.world().note("-- healing --");
-        self.reliefs.clear();
-        self.relieve(Relief::Mend);
-        self.relieve(Relief::Calm);
+        self.repairs.clear();
+        self.repair(Repair::Mend);
+        self.repair(Repair::Calm);
         let healed = self.cluster.world().now();
         for node in self.cluster.members() {
             self.cluster.disk(node).stall_until(healed);
-            self.relieve(Relief::Room(node));
-            self.relieve(Relief::Steady(node));
-            self.relieve(Relief::Resume(node));
+            self.repair(Repair::Room(node));
+            self.repair(Repair::Steady(node));
+            self.repair(Repair::Resume(node));
         }
         let decided = self.cluster.world().checker().borrow().decided();
         let goal = Height(decided.0 + BLOCKS_AFTER);
@@ -72,7 +72,7 @@ impl Storm<'_> {
         loop {
             self.cluster.reap();
             for node in self.cluster.members() {
-                self.relieve(Relief::Start(node));
+                self.repair(Repair::Start(node));
             }
             let honest = self.cluster.honest();
             let at = |node| self.cluster.node(node).map_or(Height::ZERO, |n| n.status().delivered);
