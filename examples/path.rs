@@ -21,7 +21,7 @@ use quorate::env::net::{NetLimits, net};
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
 use quorate::id::ClusterId;
 use quorate::raft::{Node, Observer, Role};
-use quorate::tcp::{self, Identity, Stats, TcpLimits, Transport};
+use quorate::tcp::{self, Counters, Identity, TcpLimits, Transport};
 use quorate::{Committed, Config, NodeId, StateMachine};
 
 /// The smallest state machine: it forgets everything.
@@ -110,7 +110,7 @@ fn member(me: NodeId, ports: &[String]) -> Result<(), Box<dyn Error>> {
         rng,
         spawner: spawner.clone(),
         limits: TcpLimits::default(),
-        stats: Stats::default(),
+        counters: Counters::default(),
     });
     let _transport = spawner.spawn(async move { match transport.await {} });
     let _load = spawner.spawn(load(node, clock, spawner.clone()));

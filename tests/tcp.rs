@@ -20,7 +20,7 @@ use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::notify::Notify;
 use quorate::tcp::session::{HELLO, Hello};
-use quorate::tcp::{self, Cause, Identity, Stats, TcpLimits, Transport};
+use quorate::tcp::{self, Cause, Counters, Identity, Stats, TcpLimits, Transport};
 use smol::LocalExecutor;
 
 const CLUSTER: ClusterId = ClusterId(0xfeed);
@@ -28,7 +28,7 @@ const CLUSTER: ClusterId = ClusterId(0xfeed);
 /// One node's transport, running as a task.
 struct Node {
     net: Net,
-    stats: Stats,
+    counters: Counters,
     address: SocketAddr,
     wake: Notify,
     running: Task<()>,
@@ -45,7 +45,7 @@ impl Node {
     }
 
     fn rejects(&self, cause: Cause) -> u64 {
-        *self.stats.stats().rejects.get(&cause).unwrap_or(&0)
+        *self.counters.stats().rejects.get(&cause).unwrap_or(&0)
     }
 }
 
@@ -104,7 +104,7 @@ impl World {
         let (net, wire) = net(node, ids, NetLimits::default());
         let wake = Notify::new();
         net.notify_on_arrival(wake.clone());
-        let stats = Stats::new();
+        let counters = Counters::new();
         let address = listener.local_addr().unwrap();
         let endpoint = |&(id, at): &(u64, SocketAddr)| (NodeId(id), at.to_string());
         let transport = Transport {
@@ -116,12 +116,12 @@ impl World {
             rng: Rng::seeded(id),
             spawner: self.spawner.clone(),
             limits: self.limits,
-            stats: stats.clone(),
+            counters: counters.clone(),
         };
         let running = self.spawner.spawn(async move {
             tcp::run(transport).await;
         });
-        Node { net, stats, address, wake, running }
+        Node { net, counters, address, wake, running }
     }
 
     /// Two nodes that know each other.
@@ -131,9 +131,9 @@ impl World {
     }
 
     /// Waits until the counters of `stats` say so.
-    async fn until(&self, stats: &Stats, holds: impl Fn(&Stats) -> bool) -> Stats {
+    async fn until(&self, counters: &Counters, holds: impl Fn(&Stats) -> bool) -> Stats {
         loop {
-            let stats = stats.stats();
+            let stats = counters.stats();
             if holds(&stats) {
                 return stats;
             }
@@ -142,7 +142,7 @@ impl World {
     }
 
     async fn connected(&self, node: &Node) {
-        self.until(&node.stats, |stats| {
+        self.until(&node.counters, |stats| {
             stats.links.values().any(|link| link.outgoing && link.incoming)
         })
         .await;
@@ -189,10 +189,10 @@ fn frames_queued_together_leave_in_one_write() {
         for number in 0..1_000 {
             assert_eq!(two.receive().await, frame(number, 64));
         }
-        let stats = one.stats.stats();
+        let stats = one.counters.stats();
         assert_eq!((stats.frames_out, stats.writes), (1_000, 1));
         assert_eq!(stats.bytes_out, 72_000);
-        let stats = two.stats.stats();
+        let stats = two.counters.stats();
         assert_eq!((stats.frames_in, stats.bytes_in), (1_000, 72_000));
         assert!(stats.reads <= 4, "{} reads", stats.reads);
     });
@@ -207,10 +207,10 @@ fn a_peer_that_comes_back_is_dialled_again_and_stale_frames_are_gone() {
         world.connected(&one).await;
         two.running.cancel().await;
         let gone = |stats: &Stats| stats.links[&NodeId(2)].trouble.is_some();
-        world.until(&one.stats, gone).await;
+        world.until(&one.counters, gone).await;
         one.net.send(NodeId(2), frame(1, 8));
         // At least one attempt begins after the frame was queued, and clears it.
-        let trouble = one.stats.stats().links[&NodeId(2)].trouble.clone();
+        let trouble = one.counters.stats().links[&NodeId(2)].trouble.clone();
         assert!(trouble.is_some());
         Clock::real().sleep(Duration::from_millis(50)).await;
         let again = TcpListener::bind(at_second).unwrap();
@@ -218,14 +218,14 @@ fn a_peer_that_comes_back_is_dialled_again_and_stale_frames_are_gone() {
         world.connected(&one).await;
         one.net.send(NodeId(2), frame(2, 8));
         assert_eq!(two.receive().await, frame(2, 8), "the stale frame came first");
-        assert_eq!(one.stats.stats().dialled, 2);
+        assert_eq!(one.counters.stats().dialled, 2);
     });
 }
 
 /// What the log of node 1 would say about its only peer.
 async fn trouble_of(world: &World, node: &Node) -> String {
     let stats = world
-        .until(&node.stats, |stats| stats.links.values().any(|link| link.trouble.is_some()))
+        .until(&node.counters, |stats| stats.links.values().any(|link| link.trouble.is_some()))
         .await;
     let link = stats.links.into_values().find(|link| link.trouble.is_some());
     link.and_then(|link| link.trouble).unwrap()
@@ -239,8 +239,8 @@ fn a_peer_of_another_cluster_is_refused_in_words() {
         let two = world.start_in(ClusterId(7), 2, second, &[(1, at_first)]);
         let said = trouble_of(&world, &one).await;
         assert!(said.contains("another cluster") && said.contains("check"), "{said}");
-        world.until(&two.stats, |stats| stats.rejects.contains_key(&Cause::Cluster)).await;
-        assert!(!one.stats.can_send_to(NodeId(2)));
+        world.until(&two.counters, |stats| stats.rejects.contains_key(&Cause::Cluster)).await;
+        assert!(!one.counters.can_send_to(NodeId(2)));
     });
 }
 
@@ -258,7 +258,7 @@ fn a_wrong_address_an_unknown_node_and_a_twin_are_refused_in_words() {
         let said = trouble_of(&world, &unknown).await;
         assert!(said.contains("add this node to its list of peers"), "{said}");
         for cause in [Cause::SameNode, Cause::NotMe, Cause::NotMember] {
-            world.until(&two.stats, |stats| stats.rejects.contains_key(&cause)).await;
+            world.until(&two.counters, |stats| stats.rejects.contains_key(&cause)).await;
         }
     });
 }
@@ -329,7 +329,7 @@ fn a_peer_that_sends_nonsense_after_its_hello_is_cut_off() {
         assert_eq!(say(one.address, noise).await.len(), HELLO);
         assert_eq!(one.rejects(Cause::Checksum), 1);
         assert_eq!(one.net.receive(), None);
-        world.until(&one.stats, |stats| !incoming(stats, 2)).await;
+        world.until(&one.counters, |stats| !incoming(stats, 2)).await;
     });
 }
 
@@ -341,13 +341,13 @@ fn a_silent_stranger_is_closed_at_its_deadline() {
         let one = world.start(1, listener().0, &[]);
         let mut silent = Socket::connect(one.address).unwrap();
         silent.write_all(&hello(1).encode()[..20]).unwrap();
-        world.until(&one.stats, |stats| stats.accepted == 1).await;
+        world.until(&one.counters, |stats| stats.accepted == 1).await;
         let limit = world.limits.handshake;
         time.advance_to(time.now() + (limit - Duration::from_nanos(1)));
         Clock::real().sleep(Duration::from_millis(5)).await;
         assert_eq!(one.rejects(Cause::NoHello), 0);
         time.advance_to(time.now() + Duration::from_nanos(1));
-        world.until(&one.stats, |stats| stats.rejects.contains_key(&Cause::NoHello)).await;
+        world.until(&one.counters, |stats| stats.rejects.contains_key(&Cause::NoHello)).await;
         assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
     });
 }
@@ -359,7 +359,7 @@ fn a_crowd_of_strangers_is_bounded_and_keeps_no_peer_out() {
         let ((first, at_first), (second, at_second)) = (listener(), listener());
         let one = world.start(1, first, &[(2, at_second)]);
         let mut crowd: Vec<_> = (0..10).map(|_| Socket::connect(at_first).unwrap()).collect();
-        world.until(&one.stats, |stats| stats.accepted == 10).await;
+        world.until(&one.counters, |stats| stats.accepted == 10).await;
         assert_eq!(one.rejects(Cause::Crowded), 6);
         for oldest in &mut crowd[..6] {
             // Closed, not kept: a reset or an end, and no more waiting.
@@ -380,14 +380,14 @@ fn a_second_connection_of_a_peer_takes_the_place_of_the_first() {
         let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
         let mut before = Socket::connect(one.address).unwrap();
         before.write_all(&hello(1).encode()).unwrap();
-        world.until(&one.stats, |stats| incoming(stats, 2)).await;
+        world.until(&one.counters, |stats| incoming(stats, 2)).await;
         let mut after = Socket::connect(one.address).unwrap();
         after.write_all(&hello(1).encode()).unwrap();
-        world.until(&one.stats, |stats| stats.replaced == 1).await;
+        world.until(&one.counters, |stats| stats.replaced == 1).await;
         let mut all = Vec::new();
         before.read_to_end(&mut all).unwrap();
         assert_eq!(all.len(), HELLO);
-        assert!(incoming(&one.stats.stats(), 2));
+        assert!(incoming(&one.counters.stats(), 2));
     });
 }
 
@@ -401,7 +401,7 @@ fn dropping_the_scope_ends_its_connections() {
             let link = &stats.links[&NodeId(1)];
             !link.incoming && !link.outgoing
         };
-        world.until(&two.stats, alone).await;
+        world.until(&two.counters, alone).await;
         assert!(Socket::connect(one.address).is_err(), "the port is still open");
     });
 }

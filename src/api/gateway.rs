@@ -94,7 +94,7 @@ impl Closing {
     }
 
     /// Waits until it is said. Cancel safe.
-    pub(crate) async fn heard(&self) {
+    pub(crate) async fn notified(&self) {
         while !self.said.get() {
             self.event.listen().await;
         }

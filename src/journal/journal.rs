@@ -117,7 +117,7 @@ pub(super) struct Inner {
     /// The buffer of the last batch, for the next.
     pub(super) buffer: RefCell<Vec<u8>>,
     pub(super) store: RefCell<Store>,
-    pub(super) stats: RefCell<Stats>,
+    pub(super) stats: RefCell<SyncStats>,
     reader: RefCell<Reader>,
     snapshots: Snapshots,
 }
@@ -134,13 +134,13 @@ pub(super) struct Store {
 
 /// What the journal has done since it was opened.
 #[derive(Debug, Default)]
-pub(super) struct Stats {
+pub(super) struct SyncStats {
     spans: VecDeque<Duration>,
     syncs: u64,
     bytes: u64,
 }
 
-impl Stats {
+impl SyncStats {
     pub(super) fn synced(&mut self, span: Duration, bytes: usize) {
         if self.spans.len() == SYNCS_REMEMBERED {
             self.spans.pop_front();

@@ -43,7 +43,7 @@ pub(super) async fn run(shared: &Rc<Shared>, listener: TcpListener) -> Infallibl
     for serial in 0.. {
         match listener.accept().await {
             Ok((stream, from)) => {
-                shared.stats.count(|stats| stats.accepted += 1);
+                shared.counters.count(|stats| stats.accepted += 1);
                 guests.retain(|_, guest| !guest.task.is_finished());
                 close_oldest_stranger(shared, &mut guests);
                 let stranger = Rc::new(Cell::new(true));
@@ -75,7 +75,7 @@ fn close_oldest_stranger(shared: &Shared, guests: &mut BTreeMap<u64, Guest>) {
 
 /// Counts a connection that is closed for a cause, and says so if that was not said lately.
 fn reject(shared: &Shared, cause: Cause, whose: impl Display) {
-    if shared.stats.reject(cause, shared.clock.now()) {
+    if shared.counters.reject(cause, shared.clock.now()) {
         let label = cause.label();
         tracing::warn!(label, "closed a connection of {whose}: {cause} (said once a minute)");
     }
@@ -104,7 +104,7 @@ async fn serve(
     let peer = session.peer;
     let replaced = take_place(&shared, serial, peer);
     match first(replaced.notified(), receive(&shared, session)).await {
-        First::A(()) => shared.stats.count(|stats| stats.replaced += 1),
+        First::A(()) => shared.counters.count(|stats| stats.replaced += 1),
         First::B(Broken::Rejected(cause)) => reject(&shared, cause, format!("node {peer}")),
         First::B(broken) => tracing::info!(%peer, "node {peer} is gone: {broken}"),
     }
@@ -121,9 +121,9 @@ fn take_place(shared: &Shared, serial: u64, peer: NodeId) -> Notify {
     if let Some((_, wake)) = before {
         wake.notify();
     }
-    shared.stats.link(peer, |link| link.incoming = true);
+    shared.counters.link(peer, |link| link.incoming = true);
     if let Some(nudge) = shared.nudges.get(&peer)
-        && !shared.stats.can_send_to(peer)
+        && !shared.counters.can_send_to(peer)
     {
         nudge.notify();
     }
@@ -134,7 +134,7 @@ fn leave_place(shared: &Shared, serial: u64, peer: NodeId) {
     let mut incoming = shared.incoming.borrow_mut();
     if incoming.get(&peer).is_some_and(|&(present, _)| present == serial) {
         incoming.remove(&peer);
-        shared.stats.link(peer, |link| link.incoming = false);
+        shared.counters.link(peer, |link| link.incoming = false);
     }
 }
 
@@ -147,13 +147,13 @@ async fn receive(shared: &Shared, session: Session) -> Broken {
         match inlet.take() {
             Err(broken) => return broken,
             Ok(Some(frame)) => {
-                shared.stats.count(|stats| stats.frames_in += 1);
+                shared.counters.count(|stats| stats.frames_in += 1);
                 shared.wire.deliver(peer, frame);
             }
             Ok(None) => match inlet.fill(&mut stream).await {
                 Err(broken) => return broken,
                 Ok(read) => {
-                    shared.stats.count(|stats| {
+                    shared.counters.count(|stats| {
                         stats.bytes_in += read as u64;
                         stats.reads += 1;
                     });

@@ -69,7 +69,7 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
                 trouble
             }
         };
-        shared.stats.link(peer, |link| {
+        shared.counters.link(peer, |link| {
             link.outgoing = false;
             link.trouble = Some(trouble);
         });
@@ -101,8 +101,8 @@ async fn connect(shared: &Shared, peer: NodeId, endpoint: &str) -> Result<Sessio
 async fn carry(shared: &Shared, session: Session) -> Broken {
     let Session { stream, peer } = session;
     tracing::info!(%peer, "connected to node {peer}");
-    shared.stats.count(|stats| stats.dialled += 1);
-    shared.stats.link(peer, |link| {
+    shared.counters.count(|stats| stats.dialled += 1);
+    shared.counters.link(peer, |link| {
         link.outgoing = true;
         link.trouble = None;
     });
@@ -127,7 +127,7 @@ async fn send(shared: &Shared, peer: NodeId, mut stream: &TcpStream) -> Broken {
         let bytes = outlet.len();
         match outlet.flush(&mut stream).await {
             Err(error) => return Broken::Io(error),
-            Ok(writes) => shared.stats.count(|stats| {
+            Ok(writes) => shared.counters.count(|stats| {
                 stats.frames_out += frames;
                 stats.bytes_out += bytes as u64;
                 stats.writes += writes;
@@ -148,7 +148,7 @@ fn gather(shared: &Shared, peer: NodeId, outlet: &mut Outlet) -> u64 {
         } else {
             let len = frame.len();
             tracing::warn!(%peer, len, "dropped a frame beyond the limit of the transport");
-            shared.stats.count(|stats| stats.oversized += 1);
+            shared.counters.count(|stats| stats.oversized += 1);
         }
     }
     frames

@@ -31,7 +31,7 @@
 //! [`TcpLimits::frame_bytes_max`] before anything is allocated, and memory grows only with bytes
 //! that have arrived. A stranger has [`TcpLimits::handshake`] to say hello; at most
 //! [`TcpLimits::handshakes_max`] strangers are listened to, the newest ones. Every rejection is
-//! counted by [`Cause`] in the [`Stats`] and logged at most once a minute and cause, at `warn`.
+//! counted by [`Cause`] in the [`Counters`] and logged at most once a minute and cause, at `warn`.
 //!
 //! # Dead connections
 //!
@@ -53,5 +53,5 @@ pub mod session;
 pub mod stats;
 mod transport;
 
-pub use stats::{Cause, LinkStats, Stats};
+pub use stats::{Cause, Counters, LinkStats, Stats};
 pub use transport::{Identity, TcpLimits, Transport, run};

@@ -121,7 +121,7 @@ pub struct Stats {
 
 /// The counters of a transport; clones show the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Stats(Rc<Inner>);
+pub struct Counters(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -129,7 +129,7 @@ struct Inner {
     warned: RefCell<BTreeMap<Cause, Time>>,
 }
 
-impl Stats {
+impl Counters {
     /// All counters at zero.
     #[must_use]
     pub fn new() -> Self {

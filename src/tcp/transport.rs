@@ -11,7 +11,7 @@ use crate::env::net::Wire;
 use crate::env::{Clock, Rng, Spawner};
 use crate::id::{ClusterId, NodeId};
 use crate::scope::notify::Notify;
-use crate::tcp::stats::Stats;
+use crate::tcp::stats::Counters;
 use crate::tcp::{accept, dial};
 
 /// Who a node says it is.
@@ -76,7 +76,7 @@ pub struct Transport {
     /// How much it takes on.
     pub limits: TcpLimits,
     /// What it counts; keep a clone to read it.
-    pub stats: Stats,
+    pub counters: Counters,
 }
 
 /// What the tasks of one transport share.
@@ -88,7 +88,7 @@ pub(super) struct Shared {
     pub(super) rng: Rng,
     pub(super) spawner: Spawner,
     pub(super) limits: TcpLimits,
-    pub(super) stats: Stats,
+    pub(super) counters: Counters,
     /// For each peer, the notify that makes its dialler try at once.
     pub(super) nudges: BTreeMap<NodeId, Notify>,
     /// For each peer, the number of its present incoming connection and the notify that ends it.
@@ -101,7 +101,7 @@ pub(super) struct Shared {
 /// Dropping it closes the listener at once and each connection when its task is next scheduled.
 pub async fn run(transport: Transport) -> Infallible {
     for &peer in transport.peers.keys() {
-        transport.stats.link(peer, |_| {});
+        transport.counters.link(peer, |_| {});
     }
     let nudges = transport.peers.keys().map(|&peer| (peer, Notify::new()));
     let shared = Rc::new(Shared {
@@ -111,7 +111,7 @@ pub async fn run(transport: Transport) -> Infallible {
         rng: transport.rng,
         spawner: transport.spawner,
         limits: transport.limits,
-        stats: transport.stats,
+        counters: transport.counters,
         nudges: nudges.collect(),
         incoming: RefCell::default(),
     });

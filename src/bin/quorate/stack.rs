@@ -24,7 +24,7 @@ use quorate::scope::first::{First, first};
 use quorate::scope::notify::Notify;
 use quorate::scope::nursery::Nursery;
 use quorate::scope::oneshot::{Answer, oneshot};
-use quorate::tcp::{self, Identity, Stats, TcpLimits, Transport};
+use quorate::tcp::{self, Counters, Identity, TcpLimits, Transport};
 use quorate::{Fatal, Node};
 
 use crate::exit::{Exit, Failure};
@@ -137,7 +137,7 @@ impl Member {
                 rng,
                 spawner: spawner.clone(),
                 limits: TcpLimits::default(),
-                stats: Stats::default(),
+                counters: Counters::default(),
             });
             spawner.spawn(async move { match transport.await {} })
         });

@@ -157,10 +157,10 @@ impl TestApp {
     async fn judge(&self, block: &Block) -> Result<(), String> {
         self.take(self.behaviour().judges_in).await;
         if self.behaviour().refuses {
-            return Err("the test_app is told to refuse".into());
+            return Err("the test app is told to refuse".into());
         }
         match borsh::from_slice::<TestBlock>(&block.payload) {
-            Ok(block) if block.sound => {
+            Ok(made) if made.sound => {
                 self.0.checker.borrow_mut().accepts(self.0.node, block);
                 Ok(())
             }

@@ -80,7 +80,7 @@ impl Storm<'_> {
                     self.cluster.world().note(format!("{node:?} is lost"));
                     self.lost.insert(node);
                 } else {
-                    self.repair(node);
+                    self.mend_disk(node);
                     self.plan(Duration::from_secs(2), Repair::Start(node));
                 }
             }
@@ -89,11 +89,11 @@ impl Storm<'_> {
                 self.broken("start", format!("{node:?} cannot start: {fatal}"));
             }
             // Nobody read that bit: it must not turn up when the file is used again.
-            Ok(()) => self.repair(node),
+            Ok(()) => self.mend_disk(node),
         }
     }
 
-    fn repair(&mut self, node: NodeId) {
+    fn mend_disk(&mut self, node: NodeId) {
         if let Some(BitRot { file, offset, bit }) = self.rotten.remove(&node) {
             self.cluster.disk(node).flip_bit(&file, offset, bit);
         }
