@@ -70,9 +70,9 @@ use controls::control;
 const INSTANCE: ClusterId = ClusterId(1);
 
 /// The application of one node.
-struct App(Rc<Bench>, NodeId);
+struct Bricks(Rc<Bench>, NodeId);
 
-impl Blocks for App {
+impl Blocks for Bricks {
     fn create<'a>(&'a self, round: &'a Round) -> Boxed<'a, Result<Content, String>> {
         let Self(bench, node) = self;
         let making = bench.job == Job::Making;
@@ -98,7 +98,7 @@ impl Blocks for App {
     }
 }
 
-impl Chain for App {
+impl Chain for Bricks {
     fn committed<'a>(&'a self, _: &'a Block, _: &'a BlockProof) -> Boxed<'a, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
@@ -130,8 +130,8 @@ fn cluster(bench: &Rc<Bench>, spawner: &Spawner) -> Cluster {
         let committee = FixedCommittee::equal(nodes.clone(), Order::Sticky).expect("four");
         let app = App {
             membership: Box::new(committee),
-            blocks: Box::new(App(bench.clone(), id)),
-            chain: Box::new(App(bench.clone(), id)),
+            blocks: Box::new(Bricks(bench.clone(), id)),
+            chain: Box::new(Bricks(bench.clone(), id)),
             keys: Box::new(Ed25519::new(secret(id), publics.clone()).expect("good keys")),
             trigger: Box::new(trigger.clone()),
         };

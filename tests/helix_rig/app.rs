@@ -37,7 +37,7 @@ pub enum Act {
     After(Duration),
     /// After so many slices of computing, yielding in between.
     Slices(u32),
-    /// When a worker thread has sent its result: see [`App::workers`].
+    /// When a worker thread has sent its result: see [`RigApp::workers`].
     Worker,
     /// When the test opens the gate.
     Gate,
@@ -87,7 +87,7 @@ pub enum Step {
 pub type Log = Rc<RefCell<Vec<(NodeId, Step)>>>;
 
 /// The application of one node; it outlives the node.
-pub struct App {
+pub struct RigApp {
     node: NodeId,
     clock: Clock,
     pub log: Log,
@@ -118,7 +118,7 @@ pub struct App {
     during: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
-impl App {
+impl RigApp {
     pub fn new(node: NodeId, clock: Clock, log: Log, nodes: &[NodeId]) -> Rc<Self> {
         let committee = FixedCommittee::equal(nodes.iter().copied(), Order::Sticky);
         Rc::new(Self {
@@ -258,7 +258,7 @@ struct Tracked<F> {
 }
 
 struct Guard {
-    app: Rc<App>,
+    app: Rc<RigApp>,
     call: Rc<Call>,
 }
 
@@ -290,10 +290,10 @@ impl Drop for Guard {
 }
 
 /// One service that the engine is given; there are three of them.
-pub struct Service(Rc<App>);
+pub struct Service(Rc<RigApp>);
 
 impl Service {
-    pub fn new(app: &Rc<App>) -> Self {
+    pub fn new(app: &Rc<RigApp>) -> Self {
         app.made.set(app.made.get() + 1);
         Self(app.clone())
     }

@@ -34,7 +34,7 @@ use quorate::sim::disk::SimDisk;
 use quorate::sim::executor::{Executor, Group, Order};
 
 #[allow(unused_imports)] // each test program uses some
-pub use app::{Act, App, End, Log, Service, Step, What};
+pub use app::{Act, End, Log, RigApp, Service, Step, What};
 use ledger::Ledger;
 
 /// The instance of all rigs.
@@ -75,7 +75,7 @@ struct Living {
 
 struct Slot {
     id: NodeId,
-    app: Rc<App>,
+    app: Rc<RigApp>,
     disk: SimDisk,
     manual: Manual,
     living: Option<Living>,
@@ -149,7 +149,7 @@ impl Rig {
         let ids: Vec<_> = (1..=setup.nodes).map(NodeId).collect();
         let slot = |&id: &NodeId| Slot {
             id,
-            app: App::new(id, clock.clone(), log.clone(), &ids),
+            app: RigApp::new(id, clock.clone(), log.clone(), &ids),
             disk: SimDisk::new(clock.clone(), rng.fork()),
             manual: Manual::new(),
             living: None,
@@ -260,7 +260,7 @@ impl Rig {
         self.engine(node).status()
     }
 
-    pub fn app(&self, node: NodeId) -> &Rc<App> {
+    pub fn app(&self, node: NodeId) -> &Rc<RigApp> {
         &self.slot(node).app
     }
 
