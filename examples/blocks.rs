@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner, io, net};
-use quorate::helix::app::{Blocks, Chain, Content, Keys, Round};
-use quorate::helix::committee::{FixedCommittee, Order};
-use quorate::helix::keys::{Ed25519, Null};
-use quorate::helix::trigger::Timer;
+use quorate::helix::protocol::app::{Blocks, Chain, Content, Keys, Round};
+use quorate::helix::protocol::committee::{FixedCommittee, Order};
+use quorate::helix::protocol::keys::{Ed25519, Null};
+use quorate::helix::protocol::trigger::Timer;
 use quorate::helix::{App, Block, BlockProof, Boxed, Config, Engine, Observer};
 use quorate::id::{ClusterId, Height, NodeId};
 

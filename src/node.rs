@@ -149,7 +149,7 @@ impl<M: StateMachine> Node<M> {
                 Ok(Applied { index, epoch: term.0, response })
             }
             Handle::Helix(node) => {
-                let helix::node::Applied { index, epoch, response, .. } =
+                let helix::commands::node::Applied { index, epoch, response, .. } =
                     node.propose(command).await?;
                 Ok(Applied { index, epoch, response })
             }
@@ -268,8 +268,8 @@ impl From<raft::Status> for Status {
     }
 }
 
-impl From<helix::node::Status> for Status {
-    fn from(status: helix::node::Status) -> Self {
+impl From<helix::commands::node::Status> for Status {
+    fn from(status: helix::commands::node::Status) -> Self {
         let engine = status.engine;
         let mut evidence = BTreeMap::<NodeId, u64>::new();
         for piece in &engine.evidence {

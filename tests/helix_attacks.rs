@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use quorate::helix::app::Member;
-use quorate::helix::block::{Block, Hash};
-use quorate::helix::message::{Envelope, Kind, Message, NewView, Signature, ViewChange, Vote};
-use quorate::helix::proof::PreparedProof;
+use quorate::helix::protocol::app::Member;
+use quorate::helix::protocol::block::{Block, Hash};
+use quorate::helix::protocol::message::{
+    Envelope, Kind, Message, NewView, Signature, ViewChange, Vote,
+};
+use quorate::helix::protocol::proof::PreparedProof;
 use quorate::id::{Height, NodeId, View};
 use quorate::sim::cluster::Death;
 use quorate::sim::helix::adversary::{Hand, Trick};

@@ -12,8 +12,8 @@ mod helix_rig;
 use std::time::Duration;
 
 use helix_rig::{Act, Rig, Setup, What, id};
-use quorate::helix::config::Timing;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::config::Timing;
+use quorate::helix::protocol::message::Message;
 use quorate::helix::{Block, BlockProof};
 use quorate::id::{Height, NodeId};
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use helix_node_rig::{List, Rig};
 use quorate::error::Refused;
-use quorate::helix::batch::COMMAND_WINDOW;
-use quorate::helix::message::Message;
+use quorate::helix::commands::batch::COMMAND_WINDOW;
+use quorate::helix::protocol::message::Message;
 use quorate::id::{Height, NodeId};
 
 fn texts(payloads: Vec<Vec<u8>>) -> Vec<String> {

@@ -16,18 +16,12 @@
 //! leader'  NEW_VIEW   ──▶ all     a quorum left; so this is the block of the new view
 //! ```
 //!
-//! # In reading order
+//! # In two parts
 //!
-//! - [`block`], [`message`]: what is decided, what is said, and which bytes are signed;
-//! - `view`: the protocol, from top to bottom; `term`: what ends a view; `election`: how a view
-//!   comes to its leader;
-//! - [`rules`]: the decisions that safety rests on, as pure functions;
-//! - [`committee`], [`votes`], [`proof`], [`verify`], [`signer`], [`evidence`]: who decides,
-//!   counting, proofs, checking them, signing, and what is kept against liars;
-//! - `core`: the node scope; `record`, `recover`, `block_store`: its journal; `mailbox`: what becomes of a
-//!   frame; `sync`: catching up;
-//! - [`app`]: what you bring for blocks of your own; [`keys`], [`trigger`]: what comes with it;
-//! - [`engine`]: the handle and the life of a node with blocks of your own.
+//! - [`protocol`]: blocks are proposed, voted on, decided and handed on; it does not know what is in
+//!   one;
+//! - [`commands`]: a [`StateMachine`](crate::StateMachine) on top: blocks carry batches of commands,
+//!   and delivery is applying them.
 //!
 //! # What a promise is
 //!
@@ -77,47 +71,14 @@
 //! Lean Helix (Orbs), after PBFT (Castro and Liskov, "Practical Byzantine Fault Tolerance", OSDI
 //! 1999). Names are theirs.
 
-pub mod app;
-mod app_message;
-pub mod batch;
-pub mod block;
-mod block_store;
-pub mod committee;
-pub mod config;
-mod core;
-mod election;
-pub mod engine;
-pub mod event;
-pub mod evidence;
-pub mod keys;
-mod mailbox;
-pub mod message;
-pub mod node;
-mod pool;
-pub mod proof;
-mod reads;
-mod record;
-mod recover;
-mod requests;
-pub mod rules;
-mod service;
-pub mod signer;
-#[cfg(test)]
-mod sizes;
-mod sync;
-mod term;
-#[cfg(test)]
-pub(crate) mod testing;
-pub mod trigger;
-pub mod verify;
-mod view;
-pub mod votes;
+pub mod commands;
+pub mod protocol;
 
-pub use app::{App, Boxed};
-pub use block::{Block, Hash, Seed};
-pub use config::Config;
-pub use engine::{Engine, Life};
-pub use event::{Event, Observer};
-pub use node::Node;
-pub use proof::{BlockProof, PreparedProof};
-pub use signer::Strictness;
+pub use commands::node::Node;
+pub use protocol::app::{App, Boxed};
+pub use protocol::block::{Block, Hash, Seed};
+pub use protocol::config::Config;
+pub use protocol::event::{Event, Observer};
+pub use protocol::node::{Engine, Life};
+pub use protocol::proof::{BlockProof, PreparedProof};
+pub use protocol::signer::Strictness;

@@ -20,7 +20,7 @@ use quorate::env::io::{TcpListener, TcpStream, block_on};
 use quorate::env::net::{Net, NetLimits, join, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
-use quorate::helix::{self, keys::Null};
+use quorate::helix::{self, protocol::keys::Null};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
 use quorate::{Node, raft};
@@ -124,7 +124,7 @@ fn helix_of_four(spawner: &Spawner, time: &Rc<VirtualClock>, served: NodeId) -> 
     for &me in &ids {
         let config = helix::Config::new(me, CLUSTER, ids.clone()).expect("valid");
         let (net, wire) = net(me, config.peers(), NetLimits::default());
-        let options = helix::node::Options::new(&config.timing);
+        let options = helix::commands::node::Options::new(&config.timing);
         let env = env(me, net, spawner, time);
         let (keys, observer) = (Box::new(Null), helix::Observer::default());
         let started = helix::Node::start(config, options, env, keys, Store::new(), observer);

@@ -13,9 +13,9 @@ use quorate::env::clock::VirtualClock;
 use quorate::env::net::{NetLimits, Wire, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
-use quorate::helix::keys::Null;
-use quorate::helix::message::{Envelope, Message};
-use quorate::helix::node::{Life, Node, Options};
+use quorate::helix::commands::node::{Life, Node, Options};
+use quorate::helix::protocol::keys::Null;
+use quorate::helix::protocol::message::{Envelope, Message};
 use quorate::helix::{Config, Observer};
 use quorate::id::{ClusterId, NodeId};
 use quorate::machine::{Committed, StateMachine};
@@ -87,7 +87,7 @@ impl Rig {
             time: VirtualClock::new(),
             slots: slots.collect(),
             gate: RefCell::new(Box::new(|_, _, _| true)),
-            options: Options::new(&quorate::helix::config::Timing::LAN),
+            options: Options::new(&quorate::helix::protocol::config::Timing::LAN),
             lives: Cell::new(0),
         }
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 use async_channel::Sender;
 use bytes::Bytes;
 use quorate::env::Clock;
-use quorate::helix::app::{Blocks, Chain, Content, Member, Membership, Round};
-use quorate::helix::block::Seed;
-use quorate::helix::committee::{FixedCommittee, Order};
+use quorate::helix::protocol::app::{Blocks, Chain, Content, Member, Membership, Round};
+use quorate::helix::protocol::block::Seed;
+use quorate::helix::protocol::committee::{FixedCommittee, Order};
 use quorate::helix::{Block, BlockProof, Boxed, Event, Hash};
 use quorate::id::{Height, NodeId, View};
 

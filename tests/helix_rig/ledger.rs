@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate::helix::message::{Kind, Message};
+use quorate::helix::protocol::message::{Kind, Message};
 use quorate::helix::{Event, Hash};
 use quorate::id::{Height, NodeId, View};
 

@@ -103,7 +103,9 @@ fn a_delivery_that_always_fails_stops_neither_the_others_nor_sync_nor_shutdown()
     app.set(What::Commit, Act::Now);
     let failed = app.count(What::Commit);
     let decided = rig.words.borrow().iter().rev().find_map(|(_, _, word)| match word {
-        quorate::helix::message::Message::NewView(new_view) => Some(new_view.block.clone()),
+        quorate::helix::protocol::message::Message::NewView(new_view) => {
+            Some(new_view.block.clone())
+        }
         _ => None,
     });
     let block = decided.expect("view 1 of height 2 decided");

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use quorate::env::net::{NetLimits, net};
 use quorate::helix::Event;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::message::Message;
 
 use crate::helix_rig::{Act, End, Rig, Setup, What, foreign, id};
 use crate::nesting::{check_all, left};

@@ -4,8 +4,8 @@
 use std::cell::Cell;
 
 use quorate::helix::Event;
-use quorate::helix::event::Entry;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::event::Entry;
+use quorate::helix::protocol::message::Message;
 use quorate::id::{Height, View};
 
 use crate::helix_rig::{Act, End, Rig, Setup, Step, What, id};

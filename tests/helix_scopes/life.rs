@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::helix::Event;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::message::Message;
 use quorate::id::Height;
 
 use crate::helix_rig::{Act, Rig, Setup, Step, What, id};

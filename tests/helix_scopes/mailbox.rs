@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_lite::future::yield_now;
 use quorate::env::net::NetLimits;
 use quorate::helix::Hash;
-use quorate::helix::message::{Envelope, Message, Signature, Vote};
+use quorate::helix::protocol::message::{Envelope, Message, Signature, Vote};
 use quorate::id::{ClusterId, Height, View};
 
 use crate::helix_rig::{Act, End, Rig, Setup, Step, What, id};

@@ -10,8 +10,8 @@ use futures_lite::future::or;
 use quorate::env::Rng;
 use quorate::env::net::NetLimits;
 use quorate::helix::Hash;
-use quorate::helix::message::Message;
-use quorate::helix::message::{Signature, Vote};
+use quorate::helix::protocol::message::Message;
+use quorate::helix::protocol::message::{Signature, Vote};
 use quorate::id::{Height, View};
 use quorate::sim::executor::{Executor, Order};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate::helix::Event;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::message::Message;
 use quorate::id::Height;
 
 use crate::helix_rig::{Act, End, Rig, Setup, Step, What, foreign, id};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quorate::helix::Event;
-use quorate::helix::event::Entry;
-use quorate::helix::message::Message;
+use quorate::helix::protocol::event::Entry;
+use quorate::helix::protocol::message::Message;
 use quorate::id::View;
 
 use crate::helix_rig::{Act, Rig, Setup, What, id};
@@ -94,11 +94,11 @@ fn the_first_view_is_timed_from_when_a_block_is_wanted() {
     rig.run_for(100 * SECOND);
     assert_eq!(rig.status(id(1)).view, View(0));
     // A word of this height says that somebody wants one.
-    let vote = quorate::helix::message::Vote {
+    let vote = quorate::helix::protocol::message::Vote {
         height: quorate::id::Height(1),
         view: View(0),
         hash: quorate::helix::Hash([9; 32]),
-        signature: quorate::helix::message::Signature([0; 64]),
+        signature: quorate::helix::protocol::message::Signature([0; 64]),
     };
     rig.inject(id(2), id(1), &Message::Prepare(vote));
     rig.run_for(4 * SECOND - Duration::from_nanos(1));

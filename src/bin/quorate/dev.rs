@@ -8,7 +8,7 @@ use std::rc::Rc;
 use quorate::Config;
 use quorate::api::MemberInfo;
 use quorate::env::{Clock, Disk, Spawner, io::block_on};
-use quorate::helix::{self, committee::MEMBERS_MIN, keys::Ed25519};
+use quorate::helix::{self, protocol::committee::MEMBERS_MIN, protocol::keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;

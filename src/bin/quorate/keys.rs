@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use quorate::helix::keys::Ed25519;
+use quorate::helix::protocol::keys::Ed25519;
 use quorate::id::NodeId;
 
 use crate::client::print;

@@ -12,7 +12,7 @@ use quorate::env::disk::SyncMode;
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Spawner, io::block_on};
 use quorate::error::Refused;
-use quorate::helix::keys::Ed25519;
+use quorate::helix::protocol::keys::Ed25519;
 use quorate::id::NodeId;
 use quorate::kv::{Command, Limits, Store};
 use quorate::scope::first::{First, first};

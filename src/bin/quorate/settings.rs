@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate::Config;
 use quorate::config::Timing;
-use quorate::helix::{self, committee::MEMBERS_MIN};
+use quorate::helix::{self, protocol::committee::MEMBERS_MIN};
 use quorate::id::{ClusterId, NodeId};
 use tracing::level_filters::LevelFilter;
 
@@ -304,8 +304,8 @@ impl Reader<'_> {
     }
 
     /// How long views last.
-    fn view_timing(&self) -> Result<helix::config::Timing, Failure> {
-        use helix::config::Timing;
+    fn view_timing(&self) -> Result<helix::protocol::config::Timing, Failure> {
+        use helix::protocol::config::Timing;
         let longer = |times: u32| Timing {
             base: Timing::LAN.base * times,
             cap: Timing::LAN.cap.map(|cap| cap * times),

@@ -16,7 +16,7 @@ use quorate::env::io::TcpListener;
 use quorate::env::net::{NetLimits, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
-use quorate::helix::{self, keys::Ed25519};
+use quorate::helix::{self, protocol::keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::kv::Store;
 use quorate::raft;
@@ -70,7 +70,7 @@ impl Engine {
                 (node.into(), Box::pin(life))
             }
             Self::Helix(config, keys) => {
-                let options = helix::node::Options::new(&config.timing);
+                let options = helix::commands::node::Options::new(&config.timing);
                 let observer = Default::default();
                 let (node, life) =
                     helix::Node::start(*config, options, env, keys, store, observer)?;

@@ -20,11 +20,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::helix::Event;
-use crate::helix::app::Keys;
-use crate::helix::block::{Block, Hash};
-use crate::helix::event::Entry;
-use crate::helix::message::{Kind, Statement};
-use crate::helix::proof::BlockProof;
+use crate::helix::protocol::app::Keys;
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::event::Entry;
+use crate::helix::protocol::message::{Kind, Statement};
+use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;
 use crate::sim::checker::{Checked, Violation};

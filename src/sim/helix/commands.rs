@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::env::Rng;
-use crate::helix::node::Node;
+use crate::helix::commands::node::Node;
 use crate::id::NodeId;
 use crate::machine::{Committed, StateMachine};
 use crate::sim::client::{Answering, Served};

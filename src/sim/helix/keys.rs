@@ -12,8 +12,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::env::Rng;
-use crate::helix::app::Keys;
-use crate::helix::message::Signature;
+use crate::helix::protocol::app::Keys;
+use crate::helix::protocol::message::Signature;
 use crate::id::NodeId;
 
 /// The secrets of all nodes.
@@ -84,8 +84,8 @@ fn seal([mut one, mut two]: [u64; 2], bytes: &[u8]) -> Signature {
 mod tests {
     use super::Ring;
     use crate::env::Rng;
-    use crate::helix::app::Keys;
-    use crate::helix::message::Signature;
+    use crate::helix::protocol::app::Keys;
+    use crate::helix::protocol::message::Signature;
     use crate::id::NodeId;
 
     const ONE: NodeId = NodeId(1);

@@ -1,9 +1,9 @@
 //! Who decides which height in a simulated cluster: everybody, some with more weight, or a group
 //! that changes as the chain grows.
 
-use crate::helix::app::{Boxed, Member, Membership};
-use crate::helix::block::{Block, Seed};
-use crate::helix::committee::{Committee, FixedCommittee, Order};
+use crate::helix::protocol::app::{Boxed, Member, Membership};
+use crate::helix::protocol::block::{Block, Seed};
+use crate::helix::protocol::committee::{Committee, FixedCommittee, Order};
 use crate::id::{Height, NodeId};
 
 /// Heights after which a [`CommitteeSchedule::Rotating`] committee leaves somebody else out.

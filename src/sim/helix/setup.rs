@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::helix::app::Keys;
-use crate::helix::config::{Limits, Timing};
-use crate::helix::keys::Ed25519;
+use crate::helix::protocol::app::Keys;
+use crate::helix::protocol::config::{Limits, Timing};
+use crate::helix::protocol::keys::Ed25519;
 use crate::id::NodeId;
 use crate::sim::executor::Order;
 use crate::sim::helix::keys::Ring;

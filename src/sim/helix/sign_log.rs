@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::helix::block::Hash;
-use crate::helix::message::{Kind, Message, Vote};
+use crate::helix::protocol::block::Hash;
+use crate::helix::protocol::message::{Kind, Message, Vote};
 use crate::id::{Height, NodeId, View};
 use crate::sim::checker::Checked;
 use crate::sim::helix::words::INSTANCE;
@@ -161,8 +161,8 @@ impl Signed {
 #[cfg(test)]
 mod tests {
     use super::{SignLog, Word};
-    use crate::helix::block::Hash;
-    use crate::helix::message::Kind;
+    use crate::helix::protocol::block::Hash;
+    use crate::helix::protocol::message::Kind;
     use crate::id::{Height, NodeId, View};
 
     const NODE: NodeId = NodeId(3);

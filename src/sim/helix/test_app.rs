@@ -14,9 +14,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::env::{Clock, Rng};
-use crate::helix::app::{Blocks, Boxed, Chain, Content, Round};
-use crate::helix::block::{Block, Hash};
-use crate::helix::proof::BlockProof;
+use crate::helix::protocol::app::{Blocks, Boxed, Chain, Content, Round};
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId};
 use crate::sim::helix::checker::Checker;
 use crate::sim::helix::words::INSTANCE;

@@ -10,9 +10,9 @@
 use std::fmt::{self, Write as _};
 
 use crate::helix::Event;
-use crate::helix::block::Hash;
-use crate::helix::event::Entry;
-use crate::helix::message::{Envelope, Kind, Malformed, Message};
+use crate::helix::protocol::block::Hash;
+use crate::helix::protocol::event::Entry;
+use crate::helix::protocol::message::{Envelope, Kind, Malformed, Message};
 use crate::id::ClusterId;
 use crate::sim::net::Flight;
 
@@ -185,9 +185,9 @@ pub(crate) fn numbers(event: &Event) -> [u64; 6] {
 mod tests {
     use super::{describe, kind_of, tell};
     use crate::helix::Event;
-    use crate::helix::block::Hash;
-    use crate::helix::event::Entry;
-    use crate::helix::message::{Envelope, Message, Signature, ViewChange};
+    use crate::helix::protocol::block::Hash;
+    use crate::helix::protocol::event::Entry;
+    use crate::helix::protocol::message::{Envelope, Message, Signature, ViewChange};
     use crate::id::{Height, NodeId, View};
     use crate::sim::helix::words::INSTANCE;
     use crate::sim::net::Flight;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::env::net::{Net, Wire};
 use crate::env::{Clock, Rng};
-use crate::helix::block::{Block, Hash};
-use crate::helix::committee::Committee;
-use crate::helix::message::{Envelope, Message};
-use crate::helix::signer::Signer;
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::committee::Committee;
+use crate::helix::protocol::message::{Envelope, Message};
+use crate::helix::protocol::signer::Signer;
 use crate::id::{Height, NodeId, View};
 use crate::scope::first::first;
 use crate::scope::notify::Notify;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::helix::block::{Block, Hash};
-use crate::helix::message::{HEIGHT_MAX, Kind, Message, Signature};
-use crate::helix::proof::BlockProof;
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::message::{HEIGHT_MAX, Kind, Message, Signature};
+use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::test_app::TestBlock;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::helix::block::Hash;
-use crate::helix::message::{Envelope, HEIGHT_MAX, Kind, Message, VIEW_MAX};
+use crate::helix::protocol::block::Hash;
+use crate::helix::protocol::message::{Envelope, HEIGHT_MAX, Kind, Message, VIEW_MAX};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::words::INSTANCE;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::helix::app::Member;
-use crate::helix::block::{Block, Hash};
-use crate::helix::committee::Committee;
-use crate::helix::message::{Envelope, Kind, Message, NewView, Signature, ViewChange};
-use crate::helix::proof::{BlockProof, PreparedProof};
+use crate::helix::protocol::app::Member;
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::committee::Committee;
+use crate::helix::protocol::message::{Envelope, Kind, Message, NewView, Signature, ViewChange};
+use crate::helix::protocol::proof::{BlockProof, PreparedProof};
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::words::INSTANCE;

@@ -1,0 +1,107 @@
+//! Decided blocks, read back from the journal: for peers that are behind, and for an application
+//! that begins anew.
+//!
+//! Every block stays in the journal for ever. In memory there is one number for every
+//! [`STRIDE`] of them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::error::Fatal;
+use crate::helix::protocol::block::{Block, Hash};
+use crate::helix::protocol::proof::BlockProof;
+use crate::helix::protocol::record::{RECORD, Record};
+use crate::id::Height;
+use crate::journal::{Journal, Lsn};
+
+/// Heights between two places that are remembered.
+const STRIDE: u64 = 32;
+
+/// Bytes of a block and its proof besides the payload and the signatures, at most.
+const HEAD: usize = 160;
+/// Bytes of a COMMIT in a proof.
+const COMMIT: usize = 72;
+
+/// Where the records of a height begin, for some heights.
+#[derive(Debug, Default)]
+pub(crate) struct BlockStore {
+    begins: BTreeMap<Height, Lsn>,
+}
+
+/// A decided block and its proof.
+pub(crate) type Decided = (Rc<Block>, Rc<BlockProof>);
+
+impl BlockStore {
+    /// Notes that the records of `height` begin at `lsn`.
+    pub(crate) fn begins(&mut self, height: Height, lsn: Lsn) {
+        if self.begins.is_empty() || height.0.is_multiple_of(STRIDE) {
+            self.begins.insert(height, lsn);
+        }
+    }
+
+    /// Decided blocks from `height` on, in order and without a gap, as far as they are durable:
+    /// about `bytes_max` in all, at least one if there is one.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the journal cannot be read.
+    pub(crate) fn read(
+        &self,
+        journal: &Journal,
+        height: Height,
+        bytes_max: usize,
+    ) -> Result<Vec<Decided>, Fatal> {
+        let mut found: Vec<Decided> = Vec::new();
+        let Some((_, &begin)) = self.begins.range(..=height).next_back() else {
+            return Ok(found);
+        };
+        let (mut next, mut bytes) = (height, 0);
+        let mut voted: BTreeMap<Hash, Rc<Block>> = BTreeMap::new();
+        for lsn in (begin.0..).map(Lsn) {
+            let Some(record) = journal.read(lsn)? else { break };
+            match decode(record.lsn, record.kind, &record.payload)? {
+                Record::Vote { hash, block: Some(block), .. } => {
+                    voted.insert(hash, Rc::new(block));
+                }
+                Record::Decided { proof, block } => {
+                    let block = block.map(Rc::new).or_else(|| voted.get(&proof.hash).cloned());
+                    voted.clear();
+                    if proof.height < next {
+                        continue;
+                    }
+                    let Some(block) = block.filter(|_| proof.height == next) else { break };
+                    bytes += HEAD + block.payload.len() + proof.commits.len() * COMMIT;
+                    next = next.next();
+                    found.push((block, Rc::new(proof)));
+                    if bytes >= bytes_max {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a record of the journal.
+///
+/// # Errors
+/// [`Fatal`] if it is none of helix's.
+pub(crate) fn decode(lsn: Lsn, kind: u8, payload: &[u8]) -> Result<Record, Fatal> {
+    let damaged = |why: String| Fatal::Damaged {
+        file: format!("the journal's record {}", lsn.0),
+        offset: 0,
+        why,
+    };
+    if kind < RECORD {
+        return Err(Fatal::Mismatch(
+            "the data directory belongs to a node of the raft engine, but this node was started \
+             with the helix engine: use that engine, or an empty directory"
+                .into(),
+        ));
+    }
+    if kind != RECORD {
+        return Err(damaged(format!("a record of an unknown kind {kind}")));
+    }
+    borsh::from_slice(payload).map_err(|error| damaged(error.to_string()))
+}
