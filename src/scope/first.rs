@@ -1,5 +1,25 @@
 //! A biased choice: the first ready future in the order written wins, the others are dropped.
 //!
+//! Two futures: [`first`]. More than two: each outcome has a name of its own, in a closed enum, and
+//! they are written in the order in which they win.
+//!
+//! ```
+//! use futures_lite::FutureExt;
+//! use quorate::scope::first::Named;
+//!
+//! #[derive(Debug, PartialEq)]
+//! enum Ended {
+//!     Answered(u8),
+//!     Elapsed,
+//! }
+//!
+//! # futures_lite::future::block_on(async {
+//! let answer = std::future::ready(7).named(Ended::Answered);
+//! let timer = std::future::pending::<()>().named(|()| Ended::Elapsed);
+//! assert_eq!(answer.or(timer).await, Ended::Answered(7));
+//! # });
+//! ```
+//!
 //! Only cancel-safe futures belong here: a loser is gone with whatever it had taken.
 
 use std::fmt;
@@ -46,6 +66,44 @@ impl<A: Future, B: Future> Future for Either<A, B> {
             Poll::Ready(value) => Poll::Ready(First::A(value)),
             Poll::Pending => either.b.poll(cx).map(First::B),
         }
+    }
+}
+
+pin_project! {
+    /// A future whose output has a name: see [`Named::named`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Outcome<F, N> {
+        #[pin]
+        future: F,
+        name: Option<N>,
+    }
+}
+
+/// Gives the output of a future its name in an enum of outcomes.
+pub trait Named: Future + Sized {
+    /// The same future, with `name` around what it gives.
+    fn named<T, N: FnOnce(Self::Output) -> T>(self, name: N) -> Outcome<Self, N> {
+        Outcome { future: self, name: Some(name) }
+    }
+}
+
+impl<F: Future> Named for F {}
+
+impl<F: Future, T, N: FnOnce(F::Output) -> T> Future for Outcome<F, N> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let outcome = self.project();
+        outcome.future.poll(cx).map(|value| {
+            let name = outcome.name.take().expect("a future is not polled after it was ready");
+            name(value)
+        })
+    }
+}
+
+impl<F, N> fmt::Debug for Outcome<F, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outcome")
     }
 }
 
