@@ -15,6 +15,7 @@
 //! | [`scope`] | the one idea, in code; no protocol word in it |
 //! | [`mod@env`] | the outside world behind concrete handles, real or simulated inside |
 //! | [`journal`] | the durable journal: one owner of the disk |
+//! | [`host`] | what a node is, whichever protocol runs in it |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
 //! | [`helix`] | the engine for Byzantine faults: heights and views as futures |
 //! | [`node`] | one handle on a node of either engine |
@@ -30,6 +31,7 @@ pub mod config;
 pub mod env;
 pub mod error;
 pub mod helix;
+pub mod host;
 pub mod id;
 pub mod journal;
 pub mod kv;

@@ -8,7 +8,7 @@
 //! | `run SPAN` | lets time pass, as in `run 150ms`, `run 2s` |
 //! | `decide H` | runs until every honest node that is up has decided H |
 //! | `elapse A H V` | height H's view V has lasted too long for node A |
-//! | `test app A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
+//! | `app A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
 //! | `cut A > B`, `partition A B \| C`, `isolate A`, `heal` | links; `*` stands for all nodes |
 //! | `hold`, `drop`, `twice` `[next] KIND A > B` | the fate of messages; `*` for any kind or node |
 //! | `pass` | ends all of these fates; held messages stay |
@@ -161,7 +161,7 @@ impl Script {
                 let (height, view) = (Height(parse(height)?), View(parse(view)?));
                 self.cluster()?.elapse(parse_node(node)?, height, view);
             }
-            ["test_app", node, rest @ ..] => return self.test_app(parse_node(node)?, rest),
+            ["app", node, rest @ ..] => return self.test_app(parse_node(node)?, rest),
             ["hold", rest @ ..] => return self.rule(Fate::Hold, rest),
             ["drop", rest @ ..] => return self.rule(Fate::Drop, rest),
             ["twice", rest @ ..] => return self.rule(Fate::Twice, rest),
