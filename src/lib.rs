@@ -47,6 +47,7 @@ pub mod tcp;
 
 pub use config::Config;
 pub use error::{Fatal, Refused};
+pub use host::{Applied, Life};
 pub use id::{Height, Index, NodeId, Term, View};
 pub use machine::{Committed, StateMachine};
-pub use node::{Applied, Node, Role, Status};
+pub use node::{Node, Role, Status};

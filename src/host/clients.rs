@@ -91,11 +91,6 @@ impl<W: Waiter, S: PartialEq> Clients<W, S> {
         self.requests.len()
     }
 
-    /// What a request asks for, if it still waits.
-    pub(crate) fn payload(&self, number: u64) -> Option<&Bytes> {
-        self.requests.get(number).map(|request| &request.payload)
-    }
-
     /// From now on this stands for the request. Returns what it asks for, if it still waits.
     pub(crate) fn stand(&mut self, number: u64, stands: S) -> Option<&Bytes> {
         let request = self.requests.get_mut(number)?;

@@ -107,8 +107,8 @@ impl Peer {
 
     /// Takes in an answer to an append.
     pub(crate) fn hear(&self, lead: &Lead<'_>, round: u64, outcome: AppendOutcome) {
-        self.heard_round(lead.core.now.get(), round);
-        let last = lead.core.log.borrow().last().index;
+        self.heard_round(lead.core.now(), round);
+        let last = lead.core.log().last().index;
         let mut progress = self.progress.borrow_mut();
         match outcome {
             AppendOutcome::Matched(index) if index <= last => progress.matched_to(index),
@@ -228,8 +228,7 @@ async fn stream(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
         }
         while has_room(peer, limits.appends_in_flight_max, limits.in_flight_bytes_max) {
             let next = peer.next();
-            let read =
-                lead.core.log.borrow().read(&lead.core.journal, next, limits.append_bytes_max)?;
+            let read = lead.core.log().read(&lead.core.journal, next, limits.append_bytes_max)?;
             let Some(entries) = read else {
                 return Ok(Mode::Snapshot);
             };
@@ -271,10 +270,10 @@ fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
     let index = entries.first().prev();
     let term = match index {
         Index::ZERO => Some(crate::id::Term::ZERO),
-        _ => lead.core.log.borrow().term_at(index),
+        _ => lead.core.log().term_at(index),
     };
     let Some(term) = term else { return false };
-    let commit = lead.core.commit.get();
+    let commit = lead.core.decided.commit();
     let round = speak(lead, peer);
     peer.tell.set(false);
     peer.told.set(commit);
