@@ -96,7 +96,14 @@ pub(crate) fn step(node: NodeId, event: &Event) -> Option<Step> {
                 _ => Tone::Plain,
             };
             let name = format!("{view:?} of {leader:?}");
-            let why = if *entry == Entry::First { "" } else { self::why(*entry) }.into();
+            let why = match entry {
+                Entry::First => "",
+                Entry::Changing => "asks for it",
+                Entry::Elected => "elected",
+                Entry::NewView => "shown why",
+                Entry::Resumed => "resumed",
+            };
+            let why = why.into();
             Some(Step::Open { depth: 2, name, tone, why })
         }
         Event::ViewLeft { why, .. } => Some(Step::Close { depth: 2, why: (*why).into() }),

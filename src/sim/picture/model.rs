@@ -403,3 +403,188 @@ impl Hand {
         self.picture
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::{Arrow, Fate, Picture, Purpose};
+    use crate::env::Time;
+    use crate::id::NodeId;
+    use crate::sim::net::{Flight, Passage};
+    use crate::sim::picture::sketch::Speech;
+    use crate::sim::picture::{Ending, Sketch, Step, Tone, Window};
+
+    const ONE: NodeId = NodeId(1);
+    const TWO: NodeId = NodeId(2);
+
+    fn open(sketch: &Sketch, at: u64, node: NodeId, depth: usize, name: &str) {
+        let (name, tone, why) = (name.into(), Tone::Plain, String::new());
+        sketch.step(Time(at), node, Step::Open { depth, name, tone, why });
+    }
+
+    fn mark(sketch: &Sketch, at: u64, does: &'static str, what: &str) {
+        sketch.step(Time(at), ONE, Step::Mark { does, what: what.into() });
+    }
+
+    fn name(flight: &Flight) -> String {
+        String::from_utf8_lossy(&flight.frame).into()
+    }
+
+    fn pass(sketch: &Sketch, at: u64, passage: Passage, text: &'static str) {
+        let frame = Bytes::from_static(text.as_bytes());
+        let speech = Speech { name, tell: |_, _| Ok(()) };
+        sketch.frame(Time(at), passage, &Flight { from: ONE, to: TWO, frame }, speech);
+    }
+
+    fn scopes(picture: &Picture) -> Vec<(&str, Option<usize>, Option<(usize, Ending)>)> {
+        let scopes = picture.scopes.iter();
+        scopes.map(|scope| (scope.name.as_str(), scope.opened, scope.closed)).collect()
+    }
+
+    fn fates(arrows: &[Arrow]) -> Vec<(&str, Option<usize>, usize, Fate)> {
+        arrows.iter().map(|a| (a.name.as_str(), a.sent, a.ended, a.fate)).collect()
+    }
+
+    #[test]
+    fn a_scope_closes_with_everything_inside_it() {
+        let sketch = Sketch::new(Window::default());
+        open(&sketch, 1, ONE, 0, "node");
+        open(&sketch, 2, ONE, 1, "term");
+        open(&sketch, 3, ONE, 2, "view");
+        sketch.step(Time(4), ONE, Step::Close { depth: 1, why: "decided".into() });
+        open(&sketch, 5, ONE, 1, "next term");
+        open(&sketch, 6, ONE, 1, "and the next");
+        let (left, torn) = (Ending::Left, Ending::Torn);
+        assert_eq!(
+            scopes(&sketch.picture("")),
+            [
+                ("node", Some(0), None),
+                ("term", Some(1), Some((3, left))),
+                ("view", Some(2), Some((3, left))),
+                ("next term", Some(4), Some((5, left))),
+                ("and the next", Some(5), None),
+            ]
+        );
+        sketch.life_ended(Time(7), ONE, torn);
+        let picture = sketch.picture("");
+        assert_eq!(picture.scopes[0].closed, Some((5, torn)), "with the last thing that happened");
+        assert!(picture.scopes.iter().all(|scope| scope.closed.is_some()));
+    }
+
+    #[test]
+    fn what_several_nodes_do_at_once_stands_in_one_row() {
+        let sketch = Sketch::new(Window::default());
+        open(&sketch, 1, ONE, 0, "node");
+        open(&sketch, 1, ONE, 1, "term");
+        open(&sketch, 1, TWO, 0, "node");
+        open(&sketch, 1, TWO, 1, "term");
+        open(&sketch, 2, TWO, 1, "later");
+        let picture = sketch.picture("");
+        let rows: Vec<_> = picture.scopes.iter().map(|scope| scope.opened).collect();
+        assert_eq!(rows, [Some(0), Some(1), Some(0), Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn sending_and_arrival_are_one_arrow() {
+        let sketch = Sketch::new(Window::default());
+        let (sent, delivered) = (Passage::Sent, Passage::Delivered);
+        pass(&sketch, 1, delivered, "earlier");
+        pass(&sketch, 2, sent, "a");
+        pass(&sketch, 2, sent, "b");
+        pass(&sketch, 2, Passage::Lost, "b");
+        pass(&sketch, 2, sent, "c");
+        pass(&sketch, 3, delivered, "a");
+        pass(&sketch, 4, delivered, "a");
+        assert_eq!(
+            fates(&sketch.picture("").arrows),
+            [
+                ("earlier", None, 0, Fate::Arrived),
+                ("a", Some(1), 3, Fate::Arrived),
+                ("b", Some(1), 2, Fate::Lost),
+                ("c", Some(1), 5, Fate::Away),
+                ("a", Some(1), 4, Fate::Again),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_equal_frames_the_one_lost_at_once_is_the_one_just_sent() {
+        let sketch = Sketch::new(Window::default());
+        for (at, passage) in [(1, Passage::Sent), (2, Passage::Sent), (2, Passage::Lost)] {
+            pass(&sketch, at, passage, "x");
+        }
+        pass(&sketch, 3, Passage::Delivered, "x");
+        let fates: Vec<_> = sketch.picture("").arrows.iter().map(|arrow| arrow.fate).collect();
+        assert_eq!(fates, [Fate::Arrived, Fate::Lost]);
+    }
+
+    #[test]
+    fn a_held_frame_waits_and_arrives_late() {
+        let sketch = Sketch::new(Window::default());
+        pass(&sketch, 1, Passage::Sent, "x");
+        pass(&sketch, 1, Passage::Held, "x");
+        let picture = sketch.picture("");
+        assert_eq!((picture.arrows[0].held, picture.arrows[0].fate), (Some(1), Fate::Away));
+        pass(&sketch, 9, Passage::Delivered, "x");
+        let picture = sketch.picture("");
+        assert_eq!((picture.arrows[0].held, picture.arrows[0].ended), (Some(1), 2));
+    }
+
+    #[test]
+    fn silence_is_written_down() {
+        let sketch = Sketch::new(Window::default());
+        mark(&sketch, 0, "begins", "");
+        mark(&sketch, 2_000_000_000, "ends", "");
+        let what = sketch.picture("").rows[1].what.clone();
+        assert_eq!(what, Purpose::Silence(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn marks_that_say_the_same_are_one() {
+        let sketch = Sketch::new(Window::default());
+        ["i1", "i2", "i3"].into_iter().for_each(|what| mark(&sketch, 1, "appends", what));
+        mark(&sketch, 2, "appends", "i4");
+        let words: Vec<_> = sketch.picture("").words.into_iter().map(|word| word.text).collect();
+        assert_eq!(words, ["appends i1 … i3", "appends i4"]);
+    }
+
+    #[test]
+    fn the_end_is_kept_and_what_was_open_before_it_is_remembered() {
+        let sketch = Sketch::new(Window { moments_max: 2, ..Window::default() });
+        open(&sketch, 1, ONE, 0, "node");
+        open(&sketch, 2, ONE, 1, "over");
+        open(&sketch, 3, ONE, 1, "open");
+        (4..6).for_each(|at| mark(&sketch, at, "works", ""));
+        let picture = sketch.picture("");
+        assert_eq!(scopes(&picture), [("node", None, None), ("open", None, None)]);
+        let cut = picture.cuts[0].as_deref().expect("it is said");
+        assert!(cut.starts_with("Cut to the last 2 moments"), "{cut}");
+    }
+
+    #[test]
+    fn a_window_has_a_beginning_an_end_and_a_limit() {
+        let (from, until) = (Some(Time(2)), Some(Time(5)));
+        let sketch = Sketch::new(Window { from, until, moments_max: 2 });
+        (1..9).for_each(|at| mark(&sketch, at, "works", ""));
+        let picture = sketch.picture("");
+        assert_eq!(picture.rows.iter().map(|row| row.at).collect::<Vec<_>>(), [Time(2), Time(3)]);
+        let cut = picture.cuts[1].as_deref();
+        assert_eq!(cut, Some("Cut after 2 moments: 2 more are in the window."));
+    }
+
+    #[test]
+    fn a_picture_begins_and_ends_where_a_scenario_says() {
+        let sketch = Sketch::new(Window::default());
+        open(&sketch, 1, ONE, 0, "node");
+        sketch.begin();
+        mark(&sketch, 2, "works", "");
+        sketch.end();
+        mark(&sketch, 3, "works", "");
+        let picture = sketch.picture("");
+        assert_eq!((picture.rows.len(), picture.words.len()), (1, 1));
+        assert_eq!(scopes(&picture), [("node", None, None)]);
+    }
+}

@@ -17,7 +17,8 @@ pub(super) const SHEET: &str = "\
 [data-theme=dark] .qp,[data-theme=ayu] .qp{--paper:#0d1117;--ink:#e6edf3;--dim:#9198a1;\
 --line:#2b323b;--quiet:#161b22;--plain:#12263f;--edge:#484f58;--plainedge:#316dca;--seek:#2e2610;\
 --seekedge:#9e6a03;--lead:#11301c;--leadedge:#2ea043;--wire:#79c0ff;--bad:#ff7b72}
-.qp text{font:10.5px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:var(--ink)}
+.qp text{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px;\
+fill:var(--ink)}
 .qp .halo{paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
 .qp .title{font-size:14px;font-weight:bold}.qp .head{font-size:13px;font-weight:bold}
 .qp .dim{fill:var(--dim)}.qp .why{fill:var(--dim);font-style:italic}

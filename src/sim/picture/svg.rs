@@ -21,7 +21,7 @@ const ROW: i64 = 20;
 const SILENT: i64 = 26;
 const HEAD: i64 = 66;
 /// Thousandths of a pixel that a letter takes.
-const LETTER: i64 = 6_330;
+const LETTER: i64 = 6_630;
 
 impl Picture {
     /// The text of an SVG file.
@@ -168,7 +168,7 @@ impl<'a> Sheet<'a> {
             match &row.what {
                 Purpose::Silence(silence) => {
                     self.put(&format!("<path class=\"life\" d=\"M{TIMES} {y}H{right}\"/>"));
-                    self.words(TIMES, y + 4, "why end", &format!("⋮ {}", span(*silence)));
+                    self.words(TIMES, y + 4, "why end", &format!("… {}", span(*silence)));
                 }
                 Purpose::Note(text) | Purpose::Alarm(text) => {
                     let bad = matches!(row.what, Purpose::Alarm(_));
@@ -178,6 +178,14 @@ impl<'a> Sheet<'a> {
                 }
                 Purpose::Steps | Purpose::Sends(_) | Purpose::Arrives | Purpose::Stops => {}
             }
+        }
+    }
+
+    /// Where a scope ends that closes in this row. A note has its row for itself.
+    fn end(&self, row: usize) -> i64 {
+        match self.picture.rows[row].what {
+            Purpose::Note(_) | Purpose::Alarm(_) => self.rows[row] - ROW / 2 + 1,
+            _ => self.rows[row] + ROW / 2 - 1,
         }
     }
 
@@ -195,8 +203,10 @@ impl<'a> Sheet<'a> {
         };
         let (bottom, last) = match scope.closed {
             None => (self.bottom, ""),
-            Some((row, Ending::Left)) => ((self.rows[row] + ROW / 2 - 1 - 2 * depth), "Z"),
-            Some((row, Ending::Torn)) => (self.rows[row] + ROW / 2 - 1 - 2 * depth, ""),
+            Some((row, ending)) => {
+                let last = if ending == Ending::Left { "Z" } else { "" };
+                (self.end(row) - 2 * depth, last)
+            }
         };
         let bottom = bottom.max(top + 4);
         self.put(&format!(
@@ -221,7 +231,7 @@ impl<'a> Sheet<'a> {
         // Beside the last lane there is room on its left only.
         let last = word.lane > 0 && word.lane + 1 == self.picture.lanes.len();
         let (edge, at, side) = if last { (x - BOX / 2, -8, " end") } else { (x + BOX / 2, 8, "") };
-        let class = if word.reason { "why" } else { "halo" };
+        let class = if word.reason { "why halo" } else { "halo" };
         if !word.reason {
             self.put(&format!("<circle class=\"dot\" cx=\"{edge}\" cy=\"{y}\" r=\"2.5\"/>"));
         }
@@ -231,12 +241,7 @@ impl<'a> Sheet<'a> {
             true => format!("<title>{}</title>", escaped(&word.text)),
             false => String::new(),
         };
-        self.words(
-            edge + at,
-            y + 4,
-            &format!("{class} halo{side}").replace("halo halo", "halo"),
-            &(whole + &text),
-        );
+        self.words(edge + at, y + 4, &format!("{class}{side}"), &(whole + &text));
     }
 
     /// A message: slanting from its sender, then level below its name to its receiver.
@@ -247,7 +252,7 @@ impl<'a> Sheet<'a> {
         let goal = self.x(arrow.to) - way * BOX / 2;
         let y = self.rows[arrow.ended];
         let name = short(&self.label(arrow), self.room());
-        let long = i64::try_from(name.chars().count()).unwrap_or(0) * LETTER / 1_000 + 12;
+        let long = i64::try_from(name.chars().count()).unwrap_or(0) * LETTER / 1_000 + 18;
         self.put(&format!("<g><title>{}</title>", escaped(&arrow.says)));
         let mut from = arrow.sent.map(|row| (start, self.rows[row]));
         if let Some(row) = arrow.held {
@@ -257,9 +262,10 @@ impl<'a> Sheet<'a> {
             return self.put("</g>");
         }
         let landing = goal - way * long;
-        let begin = from.map_or(format!("M{landing} {y}"), |(x, y)| {
-            format!("M{x} {y}L{landing} {}", self.rows[arrow.ended])
-        });
+        let begin = match from {
+            Some((x, sent)) => format!("M{x} {sent}L{landing} {y}"),
+            None => format!("M{landing} {y}"),
+        };
         let (class, stop) = match arrow.fate {
             Fate::Arrived if arrow.held.is_some() || from.is_none() => ("go late", goal),
             Fate::Arrived => ("go", goal),
@@ -308,7 +314,7 @@ impl<'a> Sheet<'a> {
     /// Where a frame was held: a bar beside its sender.
     fn held(&mut self, arrow: &Arrow, start: i64, way: i64, row: usize) -> (i64, i64) {
         let (y, name) = (self.rows[row], short(&format!("held {}", arrow.name), self.room()));
-        let long = i64::try_from(name.chars().count()).unwrap_or(0) * LETTER / 1_000 + 12;
+        let long = i64::try_from(name.chars().count()).unwrap_or(0) * LETTER / 1_000 + 18;
         let stop = start + way * long;
         let sent = arrow.sent.map_or(y, |row| self.rows[row]);
         let (up, down) = (y - 5, y + 5);
@@ -318,5 +324,52 @@ impl<'a> Sheet<'a> {
         let class = if way > 0 { "wire halo end" } else { "wire halo" };
         self.words(stop - way * 3, y - 3, class, &name);
         (stop, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escaped, short};
+    use crate::env::Time;
+    use crate::id::NodeId;
+    use crate::sim::picture::{Ending, Sketch, Step, Tone, Window};
+
+    #[test]
+    fn what_xml_means_otherwise_is_escaped() {
+        assert_eq!(escaped("a < b & c > \"d\""), "a &lt; b &amp; c &gt; &quot;d&quot;");
+        assert_eq!(escaped("two\nlines\u{1}"), "two lines\u{fffd}");
+        let sketch = Sketch::new(Window::default());
+        sketch.note(Time::ZERO, "</svg><script>");
+        let svg = sketch.picture("a & b").svg();
+        assert!(!svg.contains("<script") && svg.matches("</svg>").count() == 1, "{svg}");
+        assert!(svg.contains("<title>a &amp; b</title>"), "{svg}");
+    }
+
+    #[test]
+    fn what_has_no_room_is_shortened_before_it_is_escaped() {
+        assert_eq!(short("abcdef", 6), "abcdef");
+        assert_eq!(short("ab<def", 4), "ab&lt;…");
+        assert_eq!(short("ab def", 4), "ab…");
+    }
+
+    #[test]
+    fn a_torn_end_shows_and_equal_pictures_are_equal_texts() {
+        let draw = |ending| {
+            let sketch = Sketch::new(Window::default());
+            let (name, tone, why) = ("node".into(), Tone::Quiet, String::new());
+            sketch.step(Time(1), NodeId(1), Step::Open { depth: 0, name, tone, why });
+            sketch.life_ended(Time(2), NodeId(1), ending);
+            sketch.picture("an end").svg()
+        };
+        let torn = "<path class=\"torn\"";
+        assert!(draw(Ending::Torn).contains(torn) && !draw(Ending::Left).contains(torn));
+        assert_eq!(draw(Ending::Torn), draw(Ending::Torn));
+    }
+
+    #[test]
+    fn no_line_is_empty_and_nothing_happened_is_a_picture_too() {
+        let svg = Sketch::new(Window::default()).picture("nothing").svg();
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+        assert!(!svg.contains("\n\n"), "{svg}");
     }
 }
