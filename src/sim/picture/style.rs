@@ -26,9 +26,11 @@ fill:var(--ink)}
 .qp .end{text-anchor:end}.qp .mid{text-anchor:middle}
 .qp .paper{fill:var(--paper)}.qp .life{stroke:var(--line);stroke-dasharray:2 3}
 .qp .note{stroke:var(--line)}.qp .dot{fill:var(--ink)}
-.qp .quiet{fill:var(--quiet);stroke:var(--edge)}.qp .plain{fill:var(--plain);stroke:var(--plainedge)}
+.qp .quiet{fill:var(--quiet);stroke:var(--edge)}
+.qp .plain{fill:var(--plain);stroke:var(--plainedge)}
 .qp .seek{fill:var(--seek);stroke:var(--seekedge)}.qp .lead{fill:var(--lead);stroke:var(--leadedge)}
 .qp .torn{fill:none;stroke:var(--bad);stroke-width:1.5}
 .qp .go{fill:none;stroke:var(--wire);stroke-linejoin:round}.qp .off{stroke:var(--bad)}
-.qp .late{stroke-dasharray:4 3}.qp .tip{fill:var(--wire)}.qp .ring{fill:var(--paper);stroke:var(--wire)}
+.qp .late{stroke-dasharray:4 3}.qp .tip{fill:var(--wire)}
+.qp .ring{fill:var(--paper);stroke:var(--wire)}
 ";
