@@ -439,7 +439,9 @@ mod tests {
         sketch.frame(Time(at), passage, &Flight { from: ONE, to: TWO, frame }, speech);
     }
 
-    fn scopes(picture: &Picture) -> Vec<(&str, Option<usize>, Option<(usize, Ending)>)> {
+    type Told<'a> = (&'a str, Option<usize>, Option<(usize, Ending)>);
+
+    fn scopes(picture: &Picture) -> Vec<Told<'_>> {
         let scopes = picture.scopes.iter();
         scopes.map(|scope| (scope.name.as_str(), scope.opened, scope.closed)).collect()
     }
