@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use quorate::sim::picture::{Picture, Sketch, Window};
-use quorate::sim::{helix, script};
+use quorate::sim::world::Checks as _;
+use quorate::sim::{helix, script, storm};
 
 /// A picture that is shown is not larger than this.
 const BYTES_MAX: usize = 60_000;
@@ -61,4 +63,31 @@ fn nothing_is_cut_from_the_manuals_pictures() {
     for file in scenarios() {
         assert_eq!(draw(&file).cuts[0], None, "{}", name(&file));
     }
+}
+
+#[test]
+fn a_storm_that_fails_leaves_a_picture_of_what_led_to_it() {
+    let sketch = Sketch::new(Window::default());
+    let options = storm::Options { sketch: Some(sketch.clone()), ..Default::default() };
+    let outcome = storm::cause(1, &options, |cluster| {
+        cluster.run_until_led(Duration::from_secs(5));
+        cluster.world().checker().borrow_mut().report("I0", "planted <here>".into());
+    });
+    assert!(outcome.is_err());
+    let svg = sketch.picture("a storm").svg();
+    assert!(svg.contains("broken invariant I0: planted &lt;here&gt;"), "{svg}");
+    assert!(svg.contains("leader t1"), "{svg}");
+}
+
+#[test]
+fn a_storm_of_helix_that_fails_leaves_a_picture_of_what_led_to_it() {
+    let sketch = Sketch::new(Window::default());
+    let options = helix::storm::Options { sketch: Some(sketch.clone()), ..Default::default() };
+    let outcome = helix::storm::cause(1, &options, |cluster| {
+        cluster.world().run_for(Duration::from_millis(30));
+        cluster.world().checker().borrow_mut().report("I0", "planted".into());
+    });
+    assert!(outcome.is_err());
+    let svg = sketch.picture("a storm").svg();
+    assert!(svg.contains("broken invariant I0: planted") && svg.contains("term h1"), "{svg}");
 }
