@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods)] // the server that answers nothing needs a thread of its own
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
@@ -344,6 +345,29 @@ fn a_storm_is_the_same_each_time() {
     let (trace, _) = ends(0, &["storm", "7", "--seconds", "5", "--trace"]);
     assert!(trace.lines().count() > 100, "{trace}");
     assert_eq!(trace.lines().last(), first.lines().next());
+}
+
+#[test]
+fn a_storm_can_be_drawn() {
+    let folder = directory();
+    let file = folder.path().join("storm.svg");
+    let path = file.to_str().expect("a path of letters");
+    let storm = ["storm", "7", "--seconds", "5"];
+    let (plain, _) = ends(0, &storm);
+    let (drawn, _) = ends(0, &[&storm[..], &["--picture", path]].concat());
+    assert_eq!(plain, drawn, "who watches changes nothing");
+    let tail = fs::read_to_string(&file).expect("a picture");
+    assert!(tail.contains("Cut to the last 240 moments"), "{tail}");
+    let window = ["--picture", path, "--from", "0s", "--until", "10ms"];
+    ends(0, &[&storm[..], &window].concat());
+    let first = fs::read_to_string(&file).expect("a picture");
+    assert!(first.contains("follower t0") && !first.contains("Cut"), "{first}");
+    let nowhere = folder.path().join("none").join("storm.svg");
+    let nowhere = nowhere.to_str().expect("a path of letters");
+    let (_, said) = ends(2, &["storm", "7", "--picture", nowhere]);
+    assert!(said.contains(nowhere) && said.contains("cannot be written"), "{said}");
+    let (_, said) = ends(2, &["storm", "7", "--picture", path, "--from", "2s", "--until", "1s"]);
+    assert!(said.contains("--from is later than --until"), "{said}");
 }
 
 #[test]

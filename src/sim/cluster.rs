@@ -38,6 +38,7 @@ use crate::sim::disk::SimDisk;
 use crate::sim::executor::{Group, Order};
 use crate::sim::machine::{Digest, Probe};
 use crate::sim::net::Flight;
+use crate::sim::picture::Ending;
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
 use crate::sim::words;
 use crate::sim::world::{Stopped, World};
@@ -345,6 +346,7 @@ impl<M: Digest> Cluster<M> {
             Death::Kill => format!("killed {node:?}"),
             Death::PowerCut => format!("cut the power of {node:?}"),
         });
+        self.world.trace().life_ended(self.world.now(), node, Ending::Torn);
         self.bury(node, living);
         match death {
             Death::Kill => self.slot(node).disk.kill(),
@@ -387,6 +389,8 @@ impl<M: Digest> Cluster<M> {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
+            let ending = if outcome.is_ok() { Ending::Left } else { Ending::Torn };
+            self.world.trace().life_ended(self.world.now(), node, ending);
             self.bury(node, living);
             self.slot(node).disk.kill();
             dead.push((node, outcome));

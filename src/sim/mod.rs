@@ -13,7 +13,7 @@
 //! - [`net`], [`disk`], [`drift`]: what goes wrong outside a node;
 //! - [`world`]: the loop that moves it all;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
-//! - [`trace`], [`words`]: one notation for what happens, and its hash;
+//! - [`trace`], [`words`]: one notation for what happens, and its hash; [`picture`] draws it;
 //! - [`checker`], [`history`]: the invariants, from the nodes' side and from the clients';
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`client`]: clients that work all the time;
@@ -31,6 +31,7 @@ pub mod history;
 pub mod machine;
 mod model;
 pub mod net;
+pub mod picture;
 pub mod script;
 pub mod storm;
 pub mod trace;

@@ -26,6 +26,7 @@ use crate::sim::cluster::{Cluster, Setup};
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
 use crate::sim::machine::{Ledger, Write};
+use crate::sim::picture::Sketch;
 use crate::sim::storm::bit_rot::BitRot;
 use crate::sim::storm::faults::Repair;
 use crate::sim::trace::{Detail, TAIL_LINES};
@@ -107,6 +108,8 @@ pub struct Options {
     pub detail: Detail,
     /// Whether each line of the trace is printed as it happens.
     pub print: bool,
+    /// Who watches, for a picture. It is good for one also if the storm fails.
+    pub sketch: Option<Sketch>,
 }
 
 impl Default for Options {
@@ -122,6 +125,7 @@ impl Default for Options {
             client_pause_max: Duration::from_millis(40),
             detail: Detail::Events,
             print: false,
+            sketch: None,
         }
     }
 }
@@ -273,6 +277,9 @@ fn conduct(
     };
     let mut witness = Witness { seed, nodes: options.nodes, survived: false };
     let mut cluster = Cluster::new(seed, setup, Ledger::default);
+    if let Some(sketch) = &options.sketch {
+        cluster.world().trace().watch(sketch);
+    }
     cluster.start_all();
     let mut storm = Storm::new(cluster, options);
     let outcome = trouble(&mut storm).and_then(|()| storm.heal());
@@ -288,13 +295,14 @@ fn conduct(
             faults: std::mem::take(&mut storm.faults),
             healed_in,
         }),
-        Err(violation) => Err(Box::new(Failure {
-            seed,
-            nodes: options.nodes,
-            violation,
-            at: storm.cluster.world().now(),
-            tail: storm.cluster.world().trace().take_text(),
-        })),
+        Err(violation) => {
+            let (at, trace) = (storm.cluster.world().now(), storm.cluster.world().trace());
+            if let Some(sketch) = &options.sketch {
+                sketch.alarm(at, &format!("broken invariant {violation}"));
+            }
+            let (nodes, tail) = (options.nodes, trace.take_text());
+            Err(Box::new(Failure { seed, nodes, violation, at, tail }))
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::id::NodeId;
 use crate::raft::{Event, Role};
 use crate::sim::helix::words as helix_words;
 use crate::sim::net::{Flight, Passage};
+use crate::sim::picture::sketch::Speech;
+use crate::sim::picture::{Ending, Sketch};
 use crate::sim::words;
 
 /// Lines kept for the report of a failure, unless a caller asks for all.
@@ -70,6 +72,8 @@ pub struct Trace {
     detail: Detail,
     print: bool,
     notation: RefCell<Notation>,
+    sketch: RefCell<Option<Sketch>>,
+    speech: Speech,
 }
 
 impl Trace {
@@ -84,14 +88,44 @@ impl Trace {
             detail,
             print,
             notation: RefCell::new(Notation { left: BTreeMap::new(), describe: words::describe }),
+            sketch: RefCell::default(),
+            speech: words::SPEECH,
         }
     }
 
     /// The same, where frames are helix's.
     #[must_use]
-    pub fn of_helix(self) -> Self {
+    pub fn of_helix(mut self) -> Self {
         self.notation.borrow_mut().describe = helix_words::describe;
+        self.speech = helix_words::SPEECH;
         self
+    }
+
+    /// Lets a sketch watch from now on. It sees every event and frame, whatever the detail, and
+    /// changes neither lines nor hash.
+    pub fn watch(&self, sketch: &Sketch) {
+        self.sketch.replace(Some(sketch.clone()));
+    }
+
+    fn sketch(&self, draw: impl FnOnce(&Sketch)) {
+        if let Some(sketch) = &*self.sketch.borrow() {
+            draw(sketch);
+        }
+    }
+
+    /// Lets the picture begin here, if there is a sketch.
+    pub fn begin_picture(&self) {
+        self.sketch(Sketch::begin);
+    }
+
+    /// Lets the picture end here, if there is a sketch.
+    pub fn end_picture(&self) {
+        self.sketch(Sketch::end);
+    }
+
+    /// Closes every scope of a node in the picture; what ended its life is a note before this.
+    pub fn life_ended(&self, at: Time, node: NodeId, ending: Ending) {
+        self.sketch(|sketch| sketch.life_ended(at, node, ending));
     }
 
     /// Records an event of a raft node.
@@ -99,6 +133,11 @@ impl Trace {
         self.mix(at.0);
         self.mix(node.0);
         self.mix_event(event);
+        self.sketch(|sketch| {
+            if let Some(step) = words::step(&event) {
+                sketch.step(at, node, step);
+            }
+        });
         if self.detail > Detail::Story || is_story(event) {
             self.push(at, What::Event(node, event));
         }
@@ -109,6 +148,11 @@ impl Trace {
         self.mix(at.0);
         self.mix(node.0);
         helix_words::numbers(&event).into_iter().for_each(|word| self.mix(word));
+        self.sketch(|sketch| {
+            if let Some(step) = helix_words::step(node, &event) {
+                sketch.step(at, node, step);
+            }
+        });
         if self.detail > Detail::Story || helix_words::is_story(&event) {
             self.push(at, What::Helix(node, event));
         }
@@ -119,6 +163,7 @@ impl Trace {
         let text = text.into();
         self.mix(at.0);
         self.mix(u64::from(crc32c::crc32c(text.as_bytes())));
+        self.sketch(|sketch| sketch.note(at, &text));
         self.push(at, What::Note(text));
     }
 
@@ -127,6 +172,7 @@ impl Trace {
         self.mix(at.0 << 2 | passage as u64);
         self.mix(flight.from.0 << 32 | flight.to.0);
         self.mix(u64::from(crc32c::crc32c(&flight.frame)));
+        self.sketch(|sketch| sketch.frame(at, passage, flight, self.speech));
         if self.detail == Detail::Frames && passage != Passage::Sent {
             self.push(at, What::Frame(passage, flight.clone()));
         }

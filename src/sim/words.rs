@@ -4,8 +4,10 @@
 use std::fmt::{self, Write as _};
 
 use crate::raft::message::{AppendOutcome, Envelope, Message};
+use crate::raft::{Event, Role};
 use crate::sim::checker::{Checker, Claim};
 use crate::sim::net::Flight;
+use crate::sim::picture::sketch::{Speech, Step, Tone};
 
 /// The name of a message's kind.
 #[must_use]
@@ -31,6 +33,63 @@ pub fn kind(message: &Message) -> &'static str {
 #[must_use]
 pub fn kind_of(flight: &Flight) -> &'static str {
     Envelope::decode(&flight.frame).map_or("malformed", |envelope| kind(&envelope.message))
+}
+
+/// How frames are called in a picture.
+pub(crate) const SPEECH: Speech = Speech { name, tell: describe };
+
+/// The short name of a frame: its kind, its term, and what matters most.
+fn name(flight: &Flight) -> String {
+    let Ok(Envelope { term, message }) = Envelope::decode(&flight.frame) else {
+        return "malformed".into();
+    };
+    let kind = kind(&message);
+    match message {
+        Message::PreVoteReply { granted } | Message::RequestVoteReply { granted } => {
+            format!("{kind} {}", if granted { "yes" } else { "no" })
+        }
+        Message::AppendEntries { prev, entries, .. } if !entries.is_empty() => {
+            format!("{kind} {:?}+{}", prev.index, entries.iter().count())
+        }
+        Message::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
+            format!("{kind} {index:?}")
+        }
+        Message::AppendReply { outcome: AppendOutcome::Conflict { .. }, .. } => {
+            format!("{kind} refused")
+        }
+        _ => format!("{kind} {term:?}"),
+    }
+}
+
+/// What an event does to the picture of its node: a life holds the tenure of a role.
+pub(crate) fn step(event: &Event) -> Option<Step> {
+    let mark = |does, what| Some(Step::Mark { does, what });
+    match *event {
+        Event::Started { .. } => {
+            let (name, why) = ("node".into(), String::new());
+            Some(Step::Open { depth: 0, name, tone: Tone::Quiet, why })
+        }
+        Event::Entered { role, term, .. } => {
+            let (name, tone) = match role {
+                Role::Follower => ("follower", Tone::Plain),
+                Role::Candidate => ("candidate", Tone::Seeking),
+                Role::Leader => ("leader", Tone::Leading),
+            };
+            let name = format!("{name} {term:?}");
+            Some(Step::Open { depth: 1, name, tone, why: String::new() })
+        }
+        Event::Left { why, .. } => Some(Step::Close { depth: 1, why: why.into() }),
+        Event::HardStateSet { term, vote: None } => mark("promises", format!("{term:?}")),
+        Event::HardStateSet { term, vote: Some(vote) } => {
+            mark("promises", format!("{term:?}, votes {vote:?}"))
+        }
+        Event::Appended { index, term, .. } => mark("appends", format!("{index:?}@{term:?}")),
+        Event::Truncated { from } => mark("truncates from", format!("{from:?}")),
+        Event::Committed { index } => mark("commits to", format!("{index:?}")),
+        Event::Compacted { index, .. } => mark("snapshot to", format!("{index:?}")),
+        Event::Installed { index, .. } => mark("installs", format!("{index:?}")),
+        Event::Synced { .. } | Event::Applied { .. } => None,
+    }
 }
 
 /// Writes what a frame says.

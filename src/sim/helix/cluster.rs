@@ -47,6 +47,7 @@ use crate::sim::helix::schedule::Scheduled;
 use crate::sim::helix::test_app::TestApp;
 use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::Flight;
+use crate::sim::picture::Ending;
 use crate::sim::trace::Trace;
 use crate::sim::world::{Checks, Stopped, World};
 
@@ -352,6 +353,7 @@ impl Cluster {
             Death::Kill => format!("killed {node:?}"),
             Death::PowerCut => format!("cut the power of {node:?}"),
         });
+        self.world.trace().life_ended(self.world.now(), node, Ending::Torn);
         self.bury(node, living);
         match death {
             Death::Kill => self.slot(node).disk.kill(),
@@ -394,6 +396,8 @@ impl Cluster {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
+            let ending = if outcome.is_ok() { Ending::Left } else { Ending::Torn };
+            self.world.trace().life_ended(self.world.now(), node, ending);
             self.bury(node, living);
             self.slot(node).disk.kill();
             dead.push((node, outcome));

@@ -15,6 +15,7 @@
 //! | `release KIND A > B` | held messages go on their way, oldest first |
 //! | `crash A`, `kill A`, `start A`, `pause A`, `resume A`, `stop A` | nodes |
 //! | `crash A when KIND A > B` | cuts its power at the poll in which it sends such a message |
+//! | `picture begin`, `picture end` | what a picture shows, if one is made |
 //! | `expect tip A H`, `view A V`, `leader A B`, `sent KIND COUNT`, `evidence A B` | checks |
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,7 @@ use crate::sim::helix::cluster::{Cluster, Setup};
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::helix::words::kind_of;
 use crate::sim::net::{Fate, Flight};
+use crate::sim::picture::Sketch;
 use crate::sim::script::{any_or_node, parse, parse_node, parse_span};
 use crate::sim::trace::Detail;
 use crate::sim::world::Stopped;
@@ -45,7 +47,20 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The number of the line and what is wrong with it, or what was expected and is not so, or the
 /// invariant that broke; followed by what had happened until then.
 pub fn run(commands: &str) -> Result<String, String> {
-    let mut script = Script { cluster: None, rules: Rc::default(), detail: Detail::Story };
+    conduct(commands, None)
+}
+
+/// The same, while a sketch watches. It is good for a picture also if this fails.
+///
+/// # Errors
+/// As [`run`].
+pub fn draw(commands: &str, sketch: &Sketch) -> Result<String, String> {
+    conduct(commands, Some(sketch.clone()))
+}
+
+fn conduct(commands: &str, sketch: Option<Sketch>) -> Result<String, String> {
+    let (rules, detail) = (Rc::default(), Detail::Story);
+    let mut script = Script { cluster: None, rules, detail, sketch };
     for (line, number) in commands.lines().zip(1..) {
         let line = line.split('#').next().unwrap_or("").trim();
         if line.is_empty() {
@@ -115,6 +130,7 @@ struct Script {
     cluster: Option<Cluster>,
     rules: Rc<RefCell<Rules>>,
     detail: Detail,
+    sketch: Option<Sketch>,
 }
 
 type Outcome = Result<(), String>;
@@ -148,6 +164,8 @@ impl Script {
             ["show", "events"] => self.detail = Detail::Events,
             ["show", "frames"] => self.detail = Detail::Frames,
             ["cluster", rest @ ..] => return self.begin(rest),
+            ["picture", "begin"] => self.cluster()?.world().trace().begin_picture(),
+            ["picture", "end"] => self.cluster()?.world().trace().end_picture(),
             ["run", span] => {
                 let span = parse_span(span)?;
                 self.cluster()?.world().run_for(span);
@@ -220,6 +238,9 @@ impl Script {
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
         cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
         liars.into_iter().for_each(|(node, lie)| cluster.corrupt(node, lie));
+        if let Some(sketch) = &self.sketch {
+            cluster.world().trace().watch(sketch);
+        }
         cluster.start_all();
         self.cluster = Some(cluster);
         Ok(())

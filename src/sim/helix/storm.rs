@@ -31,6 +31,7 @@ use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::storm::faults::Repair;
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::history::Tally;
+use crate::sim::picture::Sketch;
 use crate::sim::trace::Detail;
 use crate::sim::world::{Checks, Stopped};
 
@@ -104,6 +105,8 @@ pub struct Options {
     pub detail: Detail,
     /// Whether each line of the trace is printed as it happens.
     pub print: bool,
+    /// Who watches, for a picture. It is good for one also if the storm fails.
+    pub sketch: Option<Sketch>,
 }
 
 impl Default for Options {
@@ -120,6 +123,7 @@ impl Default for Options {
             order: Order::Seeded,
             detail: Detail::Events,
             print: false,
+            sketch: None,
         }
     }
 }
@@ -252,14 +256,15 @@ fn conduct(
             faults: std::mem::take(&mut storm.faults),
             healed_in,
         }),
-        Err(violation) => Err(Box::new(Failure {
-            seed,
-            nodes: options.nodes,
-            violation,
-            at: world.now(),
-            tail: world.trace().take_text(),
-            replay: replay(seed, options),
-        })),
+        Err(violation) => {
+            let at = world.now();
+            if let Some(sketch) = &options.sketch {
+                sketch.alarm(at, &format!("broken invariant {violation}"));
+            }
+            let (nodes, tail) = (options.nodes, world.trace().take_text());
+            let replay = replay(seed, options);
+            Err(Box::new(Failure { seed, nodes, violation, at, tail, replay }))
+        }
     }
 }
 
@@ -314,6 +319,9 @@ impl<'a> Storm<'a> {
         };
         let mut cluster = Cluster::new(seed, setup);
         let liars = choose_liars(&rng, options, &cluster.setup().schedule);
+        if let Some(sketch) = &options.sketch {
+            cluster.world().trace().watch(sketch);
+        }
         for (&node, &lie) in &liars {
             cluster.corrupt(node, lie);
         }
