@@ -1,7 +1,6 @@
 //! `quorate` alone and `quorate serve`: one member in this process, until it is asked to end.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use quorate::Node;
 use quorate::api::MemberInfo;
 use quorate::env::disk::SyncMode;
 use quorate::env::spawn::Task;
-use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::env::{Clock, Disk, Spawner, io::block_on, output};
 use quorate::error::Refused;
 use quorate::helix::protocol::keys::Ed25519;
 use quorate::id::NodeId;
@@ -92,7 +91,8 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
     };
     let mut member = Member::start(parts, &clock, spawner)?;
     let _configuring = configure(&settings, &member, &clock, spawner);
-    greet(&settings, client_address, peer_address)?;
+    // A node needs no reader.
+    let _unread = output::write(greeting(&settings, client_address, peer_address).as_bytes());
     match first(member.failed(), asked_to_end()).await {
         First::A(failure) => Err(failure),
         First::B(asked) => {
@@ -176,8 +176,7 @@ fn raise_descriptor_limit() {
 
 /// Says on standard error that the end has been heard.
 pub(crate) fn farewell() {
-    // Nobody may be there to read it; that must not keep the node from ending well.
-    let _unread = writeln!(std::io::stderr(), "quorate: ending in good order");
+    output::complain("quorate: ending in good order");
 }
 
 /// What clients are told of the members.
@@ -202,11 +201,11 @@ fn members(settings: &Settings, client_address: SocketAddr) -> Vec<MemberInfo> {
 }
 
 /// Says what runs and where, and how to try it.
-fn greet(
+fn greeting(
     settings: &Settings,
     client_address: SocketAddr,
     peer_address: Option<SocketAddr>,
-) -> Result<(), Failure> {
+) -> String {
     let node = settings.config.node;
     let data = std::path::absolute(&settings.data_dir);
     let data = data.unwrap_or_else(|_| settings.data_dir.clone());
@@ -238,5 +237,5 @@ fn greet(
             }
         );
     }
-    print(text.as_bytes())
+    text
 }
