@@ -14,6 +14,7 @@
 //! A node at work (`serve`, `dev`) goes on without what it cannot write. A stream that was closed
 //! before the start counts as one that leads to `/dev/null`.
 
+mod address;
 mod bench;
 mod client;
 mod dev;
