@@ -6,6 +6,30 @@
 //! fires, the parent drops the child, and everything it was waiting for is gone before the next
 //! statement runs. Nothing durable lives in what can be dropped.
 //!
+//! # A taste
+//!
+//! Three nodes in the simulator agree on one value; what runs is what runs on real machines.
+//!
+//! ```
+//! # #[cfg(feature = "sim")] {
+//! use std::time::Duration;
+//!
+//! use quorate::sim::cluster::{Cluster, Setup};
+//! use quorate::sim::machine::{Ledger, Write};
+//!
+//! let mut cluster = Cluster::new(1, Setup::default(), Ledger::default);
+//! cluster.start_all();
+//! let leader = cluster.run_until_led(Duration::from_secs(10)).expect("three nodes elect");
+//!
+//! // Any node takes a command; a follower hands it to the leader.
+//! let follower = cluster.members().into_iter().find(|&node| node != leader).expect("two others");
+//! let node = cluster.node(follower).expect("it runs");
+//! let command = Write { client: 1, seq: 1 }.command(0);
+//! let answer = cluster.run(async move { node.propose(command).await });
+//! assert!(answer.expect("in time").is_ok(), "decided, and durable on a majority");
+//! # }
+//! ```
+//!
 //! # The map, in reading order
 //!
 //! | module | what it is |
@@ -23,7 +47,7 @@
 //! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
 //! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
 //! | `sim` | the simulator (feature `sim`) |
-//! | [`manual`] | architecture, glossary, testing, performance, as pages |
+//! | [`manual`] | architecture, testing, performance, as pages |
 
 #[cfg(feature = "sidecar")]
 pub mod api;

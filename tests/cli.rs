@@ -486,3 +486,22 @@ fn without_a_command_it_is_a_durable_node_and_says_how_to_try_it() {
     assert_eq!(ends(0, &typed[1]).0, "greeting\nhello\n");
     assert_eq!(node.terminate(), Some(0));
 }
+
+#[test]
+fn a_wildcard_to_listen_on_is_told_to_nobody() {
+    for host in ["0.0.0.0", "[::]"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (listen, data) = (format!("{host}:0"), folder.path().to_string_lossy());
+        let mut node = Node::start(&["serve", "--listen-client", &listen, "--data-dir", &data], 1);
+        assert!(!node.urls[0].contains(host), "{:?}", node.urls);
+        let endpoint = node.urls[0].split(' ').next().expect("a URL").to_owned();
+        let (json, _) = ends(0, &["status", "--json", "--endpoints", &endpoint]);
+        for any in ["//0.0.0.0", "//[::]", "//:::"] {
+            assert!(!json.contains(any), "{json}");
+        }
+        node.child.kill().expect("our child");
+        let mut said = String::new();
+        node.child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        assert!(said.contains("WARN") && said.contains("--advertise-client"), "{said}");
+    }
+}

@@ -13,11 +13,13 @@ use std::task::{Context, Poll};
 use crate::error::Fatal;
 use crate::id::NodeId;
 
+type Work = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
+
 /// The whole life of a node. Dropping it is `kill -9`.
 #[must_use = "a node lives only while its life is polled"]
 pub struct Life {
     node: NodeId,
-    future: Option<Pin<Box<dyn Future<Output = Result<(), Fatal>>>>>,
+    future: Option<Work>,
     close: Option<Box<dyn FnOnce()>>,
 }
 

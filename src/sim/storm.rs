@@ -18,7 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Limits, Timing};
-use crate::env::{Rng, Time};
+use crate::env::{Rng, Time, output};
 use crate::id::{Index, NodeId};
 use crate::sim::checker::{Coverage, Violation};
 use crate::sim::client::Clients;
@@ -317,8 +317,10 @@ impl Drop for Witness {
     fn drop(&mut self) {
         if !self.survived {
             let Self { seed, nodes, .. } = self;
-            eprintln!("a node panicked in the storm of seed {seed} with {nodes} nodes");
-            eprintln!("replay: cargo run --release -- storm {seed} --nodes {nodes} --trace");
+            output::complain(format_args!(
+                "a node panicked in the storm of seed {seed} with {nodes} nodes\n\
+                 replay: cargo run --release -- storm {seed} --nodes {nodes} --trace"
+            ));
         }
     }
 }

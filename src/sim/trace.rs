@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 
-use crate::env::Time;
+use crate::env::{Time, output};
 use crate::helix;
 use crate::id::NodeId;
 use crate::raft::{Event, Role};
@@ -214,7 +214,7 @@ impl Trace {
         if self.print
             && let Some(text) = self.notation.borrow_mut().render(&line)
         {
-            println!("{text}");
+            output::line(text);
         }
         let mut lines = self.lines.borrow_mut();
         if lines.len() >= self.lines_max {

@@ -18,7 +18,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::env::{Rng, Time};
+use crate::env::{Rng, Time, output};
 use crate::id::{Height, NodeId};
 use crate::quorum::faulty_max;
 use crate::sim::checker::Violation;
@@ -279,7 +279,8 @@ impl Drop for Witness {
     fn drop(&mut self) {
         if !self.survived {
             let Self { seed, replay, .. } = self;
-            eprintln!("a node panicked in the storm of seed {seed}\n{replay}");
+            let text = format!("a node panicked in the storm of seed {seed}\n{replay}");
+            output::complain(text);
         }
     }
 }
