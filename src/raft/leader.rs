@@ -38,9 +38,9 @@ pub(crate) struct Lead<'a> {
     pub(crate) core: &'a Core,
     pub(crate) term: Term,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
-    pub(crate) reads: RefCell<Reads>,
+    reads: RefCell<Reads>,
     /// Counts heartbeats: a peer that was sent nothing since the last one is sent a sign of life.
-    pub(crate) beat: Cell<u64>,
+    beat: Cell<u64>,
     /// The no-op with which this term began.
     noop: Index,
     beat_due: Cell<Time>,
@@ -77,6 +77,16 @@ impl<'a> Lead<'a> {
         noop.push(Kind::Noop, Origin { node: core.me(), request: 0 }, &[]);
         lead.append(noop);
         lead
+    }
+
+    /// The latest heartbeat.
+    pub(crate) fn beat(&self) -> u64 {
+        self.beat.get()
+    }
+
+    /// The latest round of reads.
+    pub(crate) fn round(&self) -> u64 {
+        self.reads.borrow().round()
     }
 
     /// Returns why it ended.
@@ -217,10 +227,7 @@ impl<'a> Lead<'a> {
         let last = self.core.log().last().index;
         let undecided = last.0 - self.core.decided.commit().0;
         let too_large = |command: &Bytes| command.len() > limits.command_bytes_max;
-        let mut forwarded = peer.forwarded.borrow_mut();
-        let new: Vec<_> =
-            commands.iter().filter(|(request, _)| forwarded.is_new(*request)).collect();
-        drop(forwarded);
+        let new: Vec<_> = commands.iter().filter(|(request, _)| peer.is_new(*request)).collect();
         if new.is_empty() {
             return;
         }
