@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use quorate::env::output::complain;
 use quorate::sim::picture::{Sketch, Window};
 use quorate::sim::script::LINE;
 use quorate::sim::{helix, script};
@@ -25,14 +26,14 @@ fn main() -> ExitCode {
         ["--helix", scenario, picture] => (true, scenario, picture),
         [scenario, picture] => (false, scenario, picture),
         _ => {
-            eprintln!("picture [--helix] SCENARIO.txt PICTURE.svg");
+            complain("picture [--helix] SCENARIO.txt PICTURE.svg");
             return ExitCode::from(2);
         }
     };
     match draw(of_helix, Path::new(scenario), Path::new(picture)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
-            eprintln!("{what}");
+            complain(what);
             ExitCode::FAILURE
         }
     }
