@@ -341,9 +341,15 @@ impl Core {
         self.reads.expire(self.now());
     }
 
-    /// Ends everything that waits: the node's life is over.
+    /// Refuses everybody who waits, now and from now on.
     pub(crate) fn close(&self) {
         self.machine.borrow_mut().close();
         self.reads.close();
+    }
+
+    /// The node's life is over: its disk is free for the next one, whatever handles there are.
+    pub(crate) fn end(&self) {
+        self.close();
+        self.env.disk.close();
     }
 }

@@ -136,7 +136,7 @@ impl<M: StateMachine> Node<M> {
         let core = Rc::new(Core::new(config, env, journal, observer, machine.clone(), recovered));
         recover::begin(&core, checkpoint_due);
         let ending = core.clone();
-        let life = Life::new(core.me(), live(core.clone()), move || ending.close());
+        let life = Life::new(core.me(), live(core.clone()), move || ending.end());
         Ok((Self { core, machine }, life))
     }
 
