@@ -9,7 +9,10 @@ use quorate::config::Config;
 use quorate::env::disk::SyncMode;
 use quorate::env::io::block_on;
 use quorate::env::net::{NetLimits, net};
-use quorate::env::{Clock, Disk, Env, Rng, Spawner};
+use quorate::env::{Clock, Disk, Env, Net, Rng, Spawner};
+use quorate::helix;
+use quorate::helix::commands::node::Options;
+use quorate::helix::protocol::keys::Null;
 use quorate::id::{ClusterId, NodeId};
 use quorate::raft::{self, Observer};
 use quorate::{Committed, Life, Refused, StateMachine};
@@ -38,16 +41,15 @@ impl StateMachine for Count {
     }
 }
 
+fn env(net: Net, disk: Disk) -> Env {
+    let spawner = Spawner::with(|_| unreachable!("a node spawns nothing"));
+    Env { clock: Clock::real(), rng: Rng::seeded(1), net, disk, spawner }
+}
+
 fn start(path: &Path, mode: SyncMode) -> (raft::Node<Count>, Life) {
     let me = NodeId(1);
     let (net, _wire) = net(me, [], NetLimits::default());
-    let env = Env {
-        clock: Clock::real(),
-        rng: Rng::seeded(1),
-        net,
-        disk: Disk::open(path, mode).expect("the directory is free"),
-        spawner: Spawner::with(|_| unreachable!("a node spawns nothing")),
-    };
+    let env = env(net, Disk::open(path, mode).expect("the directory is free"));
     let config = Config::new(me, ClusterId(1), [me]).expect("valid");
     raft::Node::start(config, env, Count::default(), Observer::default()).expect("it starts")
 }
@@ -100,6 +102,37 @@ fn a_node_whose_disk_syncs_in_place_lives_again() {
 #[test]
 fn a_node_whose_disk_has_a_thread_lives_again() {
     lives_again(SyncMode::Thread);
+}
+
+/// One of four nodes, alone: it decides nothing, but it lives.
+fn start_helix(path: &Path) -> (helix::Node<Count>, Life) {
+    let members = [1, 2, 3, 4].map(NodeId);
+    let (net, _wire) = net(members[0], members[1..].iter().copied(), NetLimits::default());
+    let config = helix::Config::new(members[0], ClusterId(1), members).expect("valid");
+    let options = Options::new(&config.timing);
+    let env = env(net, Disk::open(path, SyncMode::Inline).expect("the directory is free"));
+    let observer = helix::Observer::default();
+    helix::Node::start(config, options, env, Box::new(Null), Count::default(), observer)
+        .expect("it starts")
+}
+
+#[test]
+fn a_node_of_helix_lives_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(&LocalExecutor::new(), async {
+        let (first, mut life) = start_helix(folder.path());
+        assert!(poll_once(&mut life).await.is_none());
+        first.shutdown();
+        life.await.expect("in good order");
+        let (second, mut life) = start_helix(folder.path());
+        assert!(poll_once(&mut life).await.is_none());
+        drop(life);
+        for old in [first, second] {
+            assert_eq!(old.propose(Bytes::new()).await.err(), Some(Refused::ShuttingDown));
+            assert_eq!(old.read(|count| count.0).await, Err(Refused::ShuttingDown));
+        }
+        let (_third, _life) = start_helix(folder.path());
+    });
 }
 
 #[test]
