@@ -7,7 +7,8 @@
 use std::fs;
 use std::path::Path;
 
-use quorate::sim::{helix, storm};
+use quorate::sim::helix::Choices;
+use quorate::sim::{helix, raft, storm};
 
 /// Compares the last word of each line with the hash of the storm that the words before it name.
 fn hashes_are_kept(name: &str, least: usize, hash: impl Fn(&[u64]) -> u64) {
@@ -36,7 +37,7 @@ fn hashes_are_kept(name: &str, least: usize, hash: impl Fn(&[u64]) -> u64) {
 fn the_traces_of_raft_are_the_kept_ones() {
     hashes_are_kept("raft_storms.txt", 20, |numbers| {
         let &[nodes, seed] = numbers else { panic!("expected nodes and a seed") };
-        let options = storm::Options { nodes, ..Default::default() };
+        let options: raft::Options = raft::Options { nodes, ..Default::default() };
         storm::run(seed, &options).unwrap_or_else(|failure| panic!("{failure}")).hash
     });
 }
@@ -46,7 +47,9 @@ fn the_traces_of_helix_are_the_kept_ones() {
     hashes_are_kept("helix_storms.txt", 15, |numbers| {
         let &[nodes, clients, seed] = numbers else { panic!("expected nodes, clients, a seed") };
         let clients = u32::try_from(clients).expect("a few");
-        let options = helix::storm::Options { nodes, clients, ..Default::default() };
-        helix::storm::run(seed, &options).unwrap_or_else(|failure| panic!("{failure}")).hash
+        let protocol = Choices { blocks: clients == 0, ..Choices::default() };
+        let options: helix::Options =
+            helix::Options { nodes, clients, protocol, ..Default::default() };
+        storm::run(seed, &options).unwrap_or_else(|failure| panic!("{failure}")).hash
     });
 }

@@ -32,12 +32,12 @@ use crate::config::Limits;
 use crate::env::spawn::Task;
 use crate::id::NodeId;
 use crate::raft::{Role, Status};
-use crate::sim::cluster::{Cluster, Death, Setup};
+use crate::sim::cluster::Death;
 use crate::sim::machine::{Ledger, Write};
 use crate::sim::net::{Fate, Flight};
-use crate::sim::storm::tiny_limits;
+use crate::sim::raft::events::kind_of;
+use crate::sim::raft::{Cluster, Settings, Setup, tiny_limits};
 use crate::sim::trace::Detail;
-use crate::sim::words::kind_of;
 use crate::sim::world::Stopped;
 
 pub use explore::{Explored, explore};
@@ -266,7 +266,8 @@ impl Script {
             return Err("one to nine nodes".into());
         }
         let (detail, lines_max) = (self.detail, LINES_MAX);
-        let setup = Setup { nodes, detail, lines_max, limits, ..Setup::default() };
+        let protocol = Settings { limits, ..Settings::default() };
+        let setup = Setup { nodes, detail, lines_max, protocol, ..Setup::default() };
         let mut cluster = Cluster::new(seed, setup, Ledger::default);
         let rules = self.rules.clone();
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);

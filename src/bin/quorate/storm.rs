@@ -4,8 +4,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use quorate::sim::helix::Choices;
 use quorate::sim::trace::Detail;
-use quorate::sim::{helix, storm};
+use quorate::sim::{helix, raft, storm};
 
 use crate::client::print;
 use crate::exit::Failure;
@@ -51,21 +52,24 @@ impl Storm {
         match self.engine {
             Engine::Raft => {
                 let nodes = self.nodes.unwrap_or(3);
-                let options = storm::Options { nodes, span, detail, print, ..Default::default() };
+                let options: raft::Options =
+                    raft::Options { nodes, span, detail, print, ..Default::default() };
                 self.each(|seed| storm::run(seed, &options))
             }
             Engine::Helix => {
                 let nodes = self.nodes.unwrap_or(4).max(4);
                 let clients = self.clients;
-                let options = helix::storm::Options {
+                let protocol = Choices { blocks: clients == 0, ..Choices::default() };
+                let options: helix::Options = helix::Options {
                     nodes,
                     clients,
                     span,
                     detail,
                     print,
+                    protocol,
                     ..Default::default()
                 };
-                self.each(|seed| helix::storm::run(seed, &options))
+                self.each(|seed| storm::run(seed, &options))
             }
         }
     }
