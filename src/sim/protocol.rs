@@ -127,20 +127,18 @@ pub trait Protocol: Sized + 'static {
     /// The same storm, in which they do.
     fn with_commands(options: Options<Self>) -> Options<Self>;
 
-    /// The cluster for the storm of a seed, not started yet, and where its planner's chance comes
-    /// from, if not from the world.
+    /// The cluster for the storm of a seed, not started yet.
     fn brew(
         seed: u64,
         options: &Options<Self>,
         workload: &Workload<Self::Machine>,
-    ) -> (Cluster<Self>, Option<Rng>);
+    ) -> Cluster<Self>;
 
     /// The command that runs the storm again, without its seed and flags that all storms know.
     fn replay(options: &Options<Self>) -> String;
 
-    /// Whom trouble meets: mostly somebody who leads, because most of what can go wrong, goes wrong
-    /// there.
-    fn victim(cluster: &Cluster<Self>, rng: &Rng) -> NodeId;
+    /// Who leads, as far as one can tell, of those whose word counts.
+    fn leader(cluster: &Cluster<Self>) -> Option<NodeId>;
 
     /// Does what only this protocol suffers to `node`, or to others.
     ///

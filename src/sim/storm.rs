@@ -241,7 +241,7 @@ pub fn heal<P: Protocol<Machine = Ledger>>(
     if let Some(history) = &workload.history {
         writes.into_iter().for_each(|write| history.borrow_mut().expect(write));
     }
-    Storm::new(cluster, options, workload, None).heal()
+    Storm::new(cluster, options, workload).heal()
 }
 
 /// A storm that has not begun.
@@ -269,12 +269,12 @@ impl<P: Protocol> Conductor<P> {
         let Self { seed, options, workload, replay } = self;
         let nodes = options.nodes;
         let mut witness = Witness { seed, nodes, replay: &replay, survived: false };
-        let (mut cluster, rng) = P::brew(seed, &options, &workload);
+        let mut cluster = P::brew(seed, &options, &workload);
         if let Some(always) = &workload.always {
             cluster.judge_always(always.clone());
         }
         cluster.start_all();
-        let mut storm = Storm::new(cluster, options, workload, rng);
+        let mut storm = Storm::new(cluster, options, workload);
         let outcome = trouble(&mut storm).and_then(|()| storm.heal());
         witness.survived = true;
         let world = storm.cluster.world();
@@ -327,15 +327,10 @@ pub type Outcome<T> = Result<T, Violation>;
 
 impl<P: Protocol> Storm<P> {
     /// A storm about to break over a cluster, whatever state that is in.
-    fn new(
-        cluster: Cluster<P>,
-        options: Options<P>,
-        workload: Workload<P::Machine>,
-        rng: Option<Rng>,
-    ) -> Self {
+    fn new(cluster: Cluster<P>, options: Options<P>, workload: Workload<P::Machine>) -> Self {
         let count = if P::takes_commands(&options) { options.clients } else { 0 };
         let clients = Clients::begin(&cluster, &workload, count);
-        let rng = rng.unwrap_or_else(|| cluster.world().rng().fork());
+        let rng = cluster.world().rng().fork();
         Self {
             cluster,
             options,

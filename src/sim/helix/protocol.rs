@@ -21,7 +21,6 @@ use crate::sim::helix::events::{INSTANCE, kind_of};
 use crate::sim::helix::faults::Trouble;
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::{Behaviour, TestApp};
-use crate::sim::history::Tally;
 use crate::sim::machine::{Digest, Ledger};
 use crate::sim::net::Flight;
 use crate::sim::protocol::{Birth, Life, Protocol};
@@ -134,7 +133,7 @@ impl<M: Digest> Protocol for Helix<M> {
         options
     }
 
-    fn brew(seed: u64, options: &Options<M>, load: &Workload<M>) -> (Cluster<M>, Option<Rng>) {
+    fn brew(seed: u64, options: &Options<M>, load: &Workload<M>) -> Cluster<M> {
         let rng = Rng::seeded(!seed);
         let (choices, commands) = (&options.protocol, Self::takes_commands(options));
         let schedule = match &choices.schedule {
@@ -158,7 +157,7 @@ impl<M: Digest> Protocol for Helix<M> {
         for (node, lie) in liars {
             cluster.corrupt(node, lie);
         }
-        (cluster, Some(rng))
+        cluster
     }
 
     fn replay(options: &Options<M>) -> String {
@@ -166,14 +165,12 @@ impl<M: Digest> Protocol for Helix<M> {
         format!("--engine helix --nodes {} --clients {clients}", options.nodes)
     }
 
-    fn victim(cluster: &Cluster<M>, rng: &Rng) -> NodeId {
+    /// As the honest node that is furthest sees it.
+    fn leader(cluster: &Cluster<M>) -> Option<NodeId> {
         let honest = cluster.honest();
-        let any = honest[rng.below(honest.len())];
-        let leader = cluster.node(any).and_then(|node| node.status().leader);
-        match leader.filter(|leader| honest.contains(leader)) {
-            Some(leader) if rng.chance(400) => leader,
-            _ => any,
-        }
+        let status = honest.iter().filter_map(|&node| Some(cluster.node(node)?.status()));
+        let furthest = status.max_by_key(|status| (status.height, status.view))?;
+        furthest.leader.filter(|leader| honest.contains(leader))
     }
 
     fn strike(storm: &mut Storm<Self>, fault: Trouble, node: NodeId) -> Outcome<()> {
@@ -283,11 +280,7 @@ impl<M: Digest> Protocol for Helix<M> {
             "{} starts, {} resumed, {} elected, {} new views; ",
             seen.starts, seen.resumed, seen.elected, seen.new_views
         )?;
-        if report.tally != Tally::default() {
-            let Tally { acknowledged, not_applied, unknown, reads, reads_refused } = report.tally;
-            write!(f, "writes: {acknowledged} done, {not_applied} not, {unknown} unknown; ")?;
-            write!(f, "reads: {reads} done, {reads_refused} refused; ")?;
-        }
+        write!(f, "{}", report.tally)?;
         let (decided, healed_in) = (report.decided, report.healed_in);
         write!(
             f,

@@ -141,8 +141,12 @@ impl<P: Protocol> Storm<P> {
         honest[self.rng.below(honest.len())]
     }
 
+    /// Prefers the leader: most of what can go wrong, goes wrong there.
     fn victim(&self) -> NodeId {
-        P::victim(&self.cluster, &self.rng)
+        match P::leader(&self.cluster) {
+            Some(leader) if self.rng.chance(400) => leader,
+            _ => self.any_node(),
+        }
     }
 
     fn strike(&mut self, fault: Fault<P::Fault>) -> Outcome<()> {
