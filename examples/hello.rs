@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use quorate::sim::cluster::{Cluster, Setup};
 use quorate::sim::machine::{Ledger, Write};
+use quorate::sim::raft::{Cluster, Setup};
 use quorate::sim::trace::Detail;
 
 fn main() {

@@ -4,14 +4,15 @@
 //!
 //! `cargo run --example storm -- 7 5`
 
-use quorate::sim::storm::{self, Options};
+use quorate::sim::raft::Options;
+use quorate::sim::storm;
 use quorate::sim::trace::Detail;
 
 fn main() {
     let mut numbers = std::env::args().skip(1).map(|arg| arg.parse::<u64>().ok());
     let mut next = |default| numbers.next().flatten().unwrap_or(default);
     let (first, nodes, count) = (next(1), next(3), next(1));
-    let options = Options {
+    let options: Options = Options {
         nodes,
         print: std::env::args().any(|arg| arg == "--trace"),
         detail: Detail::Frames,

@@ -17,10 +17,11 @@ use quorate::helix::protocol::proof::PreparedProof;
 use quorate::id::{Height, NodeId, View};
 use quorate::sim::cluster::Death;
 use quorate::sim::helix::adversary::{Hand, Trick};
-use quorate::sim::helix::cluster::{Cluster, Setup};
+use quorate::sim::helix::cluster::{Cluster, Settings, Setup};
+use quorate::sim::helix::events::{INSTANCE, read};
 use quorate::sim::helix::schedule::CommitteeSchedule;
 use quorate::sim::helix::test_app::TestBlock;
-use quorate::sim::helix::words::{INSTANCE, read};
+use quorate::sim::machine::Ledger;
 use quorate::sim::net::{Fate, Flight};
 
 const N1: NodeId = NodeId(1);
@@ -47,15 +48,15 @@ type Stops = fn(&Flight, &Message) -> bool;
 
 /// A cluster whose frames the test sees, and stops as long as it likes.
 struct Rig {
-    cluster: Cluster,
+    cluster: Cluster<Ledger>,
     seen: Rc<RefCell<Vec<(NodeId, Message)>>>,
     closed: Rc<Cell<bool>>,
 }
 
 impl Rig {
     /// `stops` says which frames are lost until [`open`](Self::open).
-    fn new(setup: Setup, liar: Option<NodeId>, stops: Stops) -> Self {
-        let mut cluster = Cluster::new(1, setup);
+    fn new(setup: Setup<Ledger>, liar: Option<NodeId>, stops: Stops) -> Self {
+        let mut cluster = Cluster::new(1, setup, Ledger::default);
         let seen: Rc<RefCell<Vec<(NodeId, Message)>>> = Rc::default();
         let closed = Rc::new(Cell::new(true));
         let (to, stop) = (seen.clone(), closed.clone());
@@ -299,7 +300,9 @@ fn a_prepare_is_no_commit() {
 #[test]
 fn a_commit_of_a_stranger_is_in_no_proof() {
     let members = (1..=4).map(|id| Member { node: NodeId(id), weight: 1 }).collect();
-    let setup = Setup { nodes: 5, schedule: CommitteeSchedule::Raw(members), ..Setup::default() };
+    let schedule = CommitteeSchedule::Raw(members);
+    let protocol = Settings { schedule, ..Settings::default() };
+    let setup = Setup { nodes: 5, protocol, ..Setup::default() };
     let stranger = NodeId(5);
     let rig =
         Rig::new(setup, Some(stranger), |_, message| matches!(message, Message::Commit { .. }));
@@ -449,7 +452,9 @@ fn a_delivery_that_always_fails_stops_one_node_and_nothing_in_it() {
 #[test]
 fn a_committee_of_three_decides_nothing_and_kills_nobody() {
     let members = (1..=3).map(|id| Member { node: NodeId(id), weight: 1 }).collect();
-    let setup = Setup { schedule: CommitteeSchedule::Raw(members), ..Setup::default() };
+    let schedule = CommitteeSchedule::Raw(members);
+    let protocol = Settings { schedule, ..Settings::default() };
+    let setup = Setup { protocol, ..Setup::default() };
     let mut rig = Rig::new(setup, None, |_, _| false);
     rig.run(5_000);
     for node in [N1, N2, N3, N4] {

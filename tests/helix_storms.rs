@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use quorate::sim::executor::Order;
 use quorate::sim::helix::adversary::Lie;
-use quorate::sim::helix::storm::{self, Fault, Options, Report};
+use quorate::sim::helix::{Choices, Helix, Options, Report};
+use quorate::sim::protocol::Protocol;
+use quorate::sim::storm;
 
 /// Runs the storms of `seeds`.
 fn storms(seeds: impl IntoIterator<Item = u64>, options: &Options) -> Vec<Report> {
@@ -24,6 +26,10 @@ fn of_nodes(nodes: u64) -> Options {
     Options { nodes, ..Options::default() }
 }
 
+fn lied(lies: Vec<Lie>) -> Choices {
+    Choices { lies, ..Choices::default() }
+}
+
 fn sum(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
     reports.iter().map(count).sum()
 }
@@ -33,7 +39,7 @@ fn must_have_hurt(reports: &[Report]) {
     let storms = reports.len() as u64;
     let longest = reports.iter().map(|report| report.healed_in).max();
     println!("{storms} storms; the slowest healing took {longest:?}");
-    assert!(sum(reports, |r| r.decided.0) > storms * 50);
+    assert!(sum(reports, |r| r.decided) > storms * 50);
     assert!(sum(reports, |r| r.coverage.starts) > storms * 8);
     assert!(sum(reports, |r| r.coverage.resumed) > storms);
     assert!(sum(reports, |r| r.coverage.elected) > storms * 2);
@@ -42,11 +48,11 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.coverage.learned) > storms * 4);
     assert!(sum(reports, |r| r.coverage.undelivered) > 0);
     assert!(sum(reports, |r| r.coverage.evidence) > 0);
-    for fault in Fault::ALL {
+    for fault in <Helix>::faults() {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }
     for lie in Lie::ALL {
-        let lied = |report: &Report| report.liars.values().any(|of| *of == lie);
+        let lied = |report: &Report| report.cast.liars.values().any(|of| *of == lie);
         assert!(reports.iter().any(lied), "{lie:?}");
     }
 }
@@ -67,7 +73,8 @@ fn seven_nodes_survive_seeds_1_to_60() {
 }
 
 fn with_clients(nodes: u64) -> Options {
-    Options { clients: 6, ..of_nodes(nodes) }
+    let protocol = Choices { blocks: false, ..Choices::default() };
+    Options { clients: 6, protocol, ..of_nodes(nodes) }
 }
 
 /// What clients see is linearizable, whoever lies.
@@ -76,7 +83,7 @@ fn must_have_served(reports: &[Report]) {
     assert!(sum(reports, |r| r.tally.acknowledged) > storms * 100);
     assert!(sum(reports, |r| r.tally.reads) > storms * 50);
     assert!(sum(reports, |r| r.tally.unknown) > 0);
-    let censored = |report: &Report| report.liars.values().any(|lie| *lie == Lie::Censor);
+    let censored = |report: &Report| report.cast.liars.values().any(|lie| *lie == Lie::Censor);
     assert!(reports.iter().any(censored));
 }
 
@@ -92,10 +99,10 @@ fn clients_of_seven_nodes_lose_nothing() {
 
 #[test]
 fn honest_nodes_alone_survive_each_kind_of_trouble() {
-    for (fault, seed) in Fault::ALL.into_iter().zip((1000..).step_by(10)) {
+    for (fault, seed) in <Helix>::faults().into_iter().zip((1000..).step_by(10)) {
         let options = Options {
             faults: vec![fault],
-            lies: vec![],
+            protocol: lied(vec![]),
             calm_max: Duration::from_millis(700),
             ..Options::default()
         };
@@ -107,7 +114,8 @@ fn honest_nodes_alone_survive_each_kind_of_trouble() {
 #[test]
 fn each_liar_alone_is_survived_in_the_order_of_production() {
     for (lie, seed) in Lie::ALL.into_iter().zip((2000..).step_by(10)) {
-        let options = Options { lies: vec![lie], order: Order::Fifo, ..Options::default() };
+        let options =
+            Options { protocol: lied(vec![lie]), order: Order::Fifo, ..Options::default() };
         storms(seed..seed + 2, &options);
     }
 }
@@ -129,10 +137,10 @@ fn a_hundred_seeds_give_the_same_trace_twice() {
 
 #[test]
 fn calm_is_quick_and_wastes_no_view() {
-    let options = Options { faults: vec![], lies: vec![], ..Options::default() };
+    let options = Options { faults: vec![], protocol: lied(vec![]), ..Options::default() };
     for report in storms(1..6, &options) {
         assert_eq!(report.coverage.elected, 0, "{report}");
         assert_eq!(report.coverage.learned, 0, "{report}");
-        assert!(report.decided.0 > 600, "{report}");
+        assert!(report.decided > 600, "{report}");
     }
 }

@@ -3,7 +3,8 @@
 use quorate::id::{Index, NodeId, Term};
 use quorate::machine::Committed;
 use quorate::raft::{Event, Role};
-use quorate::sim::checker::{Checker, Claim};
+use quorate::sim::checks::{Checks, Invariants};
+use quorate::sim::raft::checker::{Checker, Claim};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use quorate::id::NodeId;
-use quorate::sim::cluster::{Cluster, Death, Setup};
+use quorate::sim::cluster::Death;
 use quorate::sim::machine::{Ledger, Write};
 use quorate::sim::net::Weather;
+use quorate::sim::raft::{Cluster, Setup};
 use quorate::sim::world::Stopped;
 
 const SPAN: Duration = Duration::from_secs(5);

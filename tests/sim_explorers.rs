@@ -13,10 +13,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use quorate::id::NodeId;
-use quorate::sim::cluster::{Cluster, Death};
+use quorate::sim::cluster::Death;
 use quorate::sim::machine::Ledger;
+use quorate::sim::raft::{Cluster, Options};
 use quorate::sim::script::{LINE, explore};
-use quorate::sim::storm::{self, Options};
+use quorate::sim::storm;
 use quorate::sim::trace::Detail;
 
 const SEED: u64 = 11;

@@ -206,6 +206,29 @@ fn banned_names_stay_where_they_belong() {
     report(&trouble);
 }
 
+/// The simulator's shared part knows no protocol; each has a folder of its own. Scripts have words
+/// of both.
+#[test]
+fn the_shared_part_of_the_simulator_names_no_engine() {
+    let mut trouble = Vec::new();
+    let own = ["src/sim/raft/", "src/sim/helix/", "src/sim/script"];
+    let shared = |source: &&Source| {
+        source.path.starts_with("src/sim/") && !own.iter().any(|own| source.path.starts_with(own))
+    };
+    for source in sources(&["src"]).iter().filter(shared) {
+        for (line, code) in source.code() {
+            let names = ["raft", "helix", "Raft", "Helix", "Term", "Height", "View"];
+            let word = |c: char| !c.is_alphanumeric() && c != '_';
+            let named = code.split(word).find(|word| names.contains(word));
+            let module = matches!(code.trim(), "pub mod raft;" | "pub mod helix;");
+            if let Some(name) = named.filter(|_| !module) {
+                trouble.push(format!("{}:{line}: `{name}` in the shared part", source.path));
+            }
+        }
+    }
+    report(&trouble);
+}
+
 #[test]
 fn rules_are_pure() {
     let mut trouble = Vec::new();

@@ -6,6 +6,7 @@
 //! | [`pictures`] | who says what to whom, and which scopes are open meanwhile: drawn from runs |
 //! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
+//! | [`your_machine`] | how to send storms through a state machine of your own |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`requirements`] | what the source documents ask for, and what shows that it holds |
 //! | [`performance`] | what was measured, by which commands, beside etcd |
@@ -42,6 +43,8 @@ pub mod pictures {}
 pub mod scopes {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+#[doc = include_str!("your_machine.md")]
+pub mod your_machine {}
 #[doc = include_str!("mistakes.md")]
 pub mod mistakes {}
 #[doc = include_str!("requirements.md")]

@@ -1,12 +1,13 @@
-//! A cluster of simulated nodes, and the trouble it can be given.
+//! A cluster of simulated nodes, of whichever protocol, and the trouble it can be given.
 //!
-//! Bring your own state machine: a `Cluster<M>` runs any [`Digest`] machine, every node with its
-//! own disk, all on one virtual clock. What you do to it is written in the trace; what the nodes do
-//! is checked after every event.
+//! Bring your own state machine: the nodes of a cluster run any [`Digest`] machine, each with its
+//! own disk, all in one virtual time. What you do to them is written in the trace; what they do is
+//! checked after every event.
 //!
 //! ```
-//! use quorate::sim::cluster::{Cluster, Setup};
+//! use quorate::sim::cluster::Setup;
 //! use quorate::sim::machine::{Ledger, Write};
+//! use quorate::sim::raft::Cluster;
 //! use std::time::Duration;
 //!
 //! let mut cluster = Cluster::new(7, Setup::default(), Ledger::default);
@@ -25,23 +26,22 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, Limits, Timing};
 use crate::env::net::{NetLimits, net};
 use crate::env::spawn::Task;
 use crate::env::{Env, Rng};
 use crate::error::Fatal;
-use crate::id::{ClusterId, NodeId, Term};
-use crate::raft::message::{Envelope, Message};
-use crate::raft::{Node, Observer, Role};
+use crate::id::NodeId;
+use crate::node::Node;
 use crate::scope::cancel::CancelInjector;
+use crate::scope::observer::Observer;
+use crate::sim::checks::{Checks, Invariants};
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::{Group, Order};
-use crate::sim::machine::{Digest, Probe};
-use crate::sim::net::Flight;
+use crate::sim::machine::{Digest, Judge, Probe};
 use crate::sim::picture::Ending;
+use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
-use crate::sim::words;
-use crate::sim::world::{Stopped, World};
+use crate::sim::world::World;
 
 /// The longest virtual time that [`Cluster::run`] waits for an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -52,36 +52,38 @@ pub const SYNC_MIN: Duration = Duration::from_micros(50);
 pub const SYNC_MAX: Duration = Duration::from_millis(2);
 
 /// What a cluster is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Setup {
+pub struct Setup<P: Protocol> {
     /// How many nodes; their ids are 1, 2, ...
     pub nodes: u64,
     /// How ready tasks are chosen.
     pub order: Order,
-    /// How patient they are.
-    pub timing: Timing,
-    /// What they take on.
-    pub limits: Limits,
     /// How much of the record is kept.
     pub detail: Detail,
     /// How many lines of it.
     pub lines_max: usize,
     /// Whether each line is printed as it happens.
     pub print: bool,
+    /// What only this protocol has.
+    pub protocol: P::Settings,
 }
 
-impl Default for Setup {
-    /// Three nodes in one rack.
+impl<P: Protocol> Default for Setup<P> {
+    /// A few nodes in one rack.
     fn default() -> Self {
         Self {
-            nodes: 3,
+            nodes: P::NODES,
             order: Order::Seeded,
-            timing: Timing::LAN,
-            limits: Limits::default(),
             detail: Detail::Events,
             lines_max: TAIL_LINES,
             print: false,
+            protocol: P::Settings::default(),
         }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Setup<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setup({} nodes, {:?}, {:?})", self.nodes, self.order, self.protocol)
     }
 }
 
@@ -94,40 +96,41 @@ pub enum Death {
     PowerCut,
 }
 
+/// A node as clients see it, whichever protocol it runs; its machine can be read as `M` itself.
+pub type Handle<M> = Node<Probe<M>>;
+
 /// One life of a node.
-struct Living<M: Digest> {
+struct Living<P: Protocol> {
     group: Group,
+    /// What owns all its tasks.
     root: Task<()>,
-    node: Node<Probe<M>>,
+    handle: P::Handle,
     ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
     paused: bool,
 }
 
-struct Slot<M: Digest> {
+struct Slot<P: Protocol> {
     disk: SimDisk,
     cancel_injector: CancelInjector,
-    living: Option<Living<M>>,
+    own: P::Slot,
+    living: Option<Living<P>>,
 }
 
-/// The handles of the nodes that are up, for clients.
-pub struct Directory<M: Digest>(Rc<RefCell<BTreeMap<NodeId, Node<Probe<M>>>>>);
+/// The nodes that are up and take commands, for clients.
+pub struct Directory<M: Digest>(Rc<RefCell<BTreeMap<NodeId, Handle<M>>>>);
 
 impl<M: Digest> Directory<M> {
     /// One of the nodes that are up, if any is.
     #[must_use]
-    pub fn any(&self, rng: &Rng) -> Option<Node<Probe<M>>> {
+    pub fn any(&self, rng: &Rng) -> Option<Handle<M>> {
         let nodes = self.0.borrow();
-        let nth = if nodes.is_empty() {
-            return None;
-        } else {
-            rng.below(nodes.len())
-        };
-        nodes.values().nth(nth).cloned()
+        let count = nodes.len();
+        (count > 0).then(|| nodes.values().nth(rng.below(count)).cloned())?
     }
 
     /// The node, if it is up.
     #[must_use]
-    pub fn node(&self, node: NodeId) -> Option<Node<Probe<M>>> {
+    pub fn node(&self, node: NodeId) -> Option<Handle<M>> {
         self.0.borrow().get(&node).cloned()
     }
 }
@@ -145,39 +148,47 @@ impl<M: Digest> fmt::Debug for Directory<M> {
 }
 
 /// Nodes, their disks, and the world they live in.
-pub struct Cluster<M: Digest> {
-    world: World,
-    setup: Setup,
-    make: Box<dyn Fn() -> M>,
-    slots: BTreeMap<NodeId, Slot<M>>,
-    directory: Directory<M>,
+pub struct Cluster<P: Protocol> {
+    world: World<P::Checker>,
+    setup: Setup<P>,
+    make: Box<dyn Fn() -> P::Machine>,
+    always: Option<Judge<P::Machine>>,
+    slots: BTreeMap<NodeId, Slot<P>>,
+    directory: Directory<P::Machine>,
 }
 
-impl<M: Digest> Cluster<M> {
+impl<P: Protocol> Cluster<P> {
     /// A cluster that is not started yet; `make` makes an empty machine.
     #[must_use]
-    pub fn new(seed: u64, setup: Setup, make: impl Fn() -> M + 'static) -> Self {
-        let members = usize::try_from(setup.nodes).unwrap_or(usize::MAX);
+    pub fn new(seed: u64, setup: Setup<P>, make: impl Fn() -> P::Machine + 'static) -> Self {
         let trace = Trace::new(setup.detail, setup.lines_max, setup.print);
-        let world = World::new(seed, members, setup.order, trace, words::listen);
-        let slots = (1..=setup.nodes)
-            .map(|id| {
-                let disk = SimDisk::new(world.clock(), world.rng().fork());
-                disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
-                (
-                    NodeId(id),
-                    Slot { disk, cancel_injector: CancelInjector::default(), living: None },
-                )
-            })
-            .collect();
+        let world = World::new(seed, P::checker(seed, &setup), setup.order, trace);
+        let slot = |node| {
+            let disk = SimDisk::new(world.clock(), world.rng().fork());
+            disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
+            let own = P::slot(node, &world, &setup);
+            (node, Slot { disk, cancel_injector: CancelInjector::default(), own, living: None })
+        };
+        let slots = (1..=setup.nodes).map(NodeId).map(slot).collect();
         let directory = Directory(Rc::default());
-        Self { world, setup, make: Box::new(make), slots, directory }
+        Self { world, setup, make: Box::new(make), always: None, slots, directory }
+    }
+
+    /// From now on every state of every machine must be as `always` says.
+    pub fn judge_always(&mut self, always: Judge<P::Machine>) {
+        self.always = Some(always);
     }
 
     /// The world: time, network, trace, invariants.
     #[must_use]
-    pub fn world(&self) -> &World {
+    pub fn world(&self) -> &World<P::Checker> {
         &self.world
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn setup(&self) -> &Setup<P> {
+        &self.setup
     }
 
     /// The ids of all nodes.
@@ -186,22 +197,44 @@ impl<M: Digest> Cluster<M> {
         self.slots.keys().copied().collect()
     }
 
+    /// The ids of those whose word counts.
+    #[must_use]
+    pub fn honest(&self) -> Vec<NodeId> {
+        P::honest(self)
+    }
+
     /// The handles for clients.
     #[must_use]
-    pub fn directory(&self) -> Directory<M> {
+    pub fn directory(&self) -> Directory<P::Machine> {
         self.directory.clone()
     }
 
     /// A node that is up.
     #[must_use]
-    pub fn node(&self, node: NodeId) -> Option<Node<Probe<M>>> {
-        self.directory.node(node)
+    pub fn node(&self, node: NodeId) -> Option<P::Handle> {
+        self.slots[&node].living.as_ref().map(|living| living.handle.clone())
+    }
+
+    /// The nodes that are up and not paused.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &P::Handle> {
+        let living = self.slots.values().filter_map(|slot| slot.living.as_ref());
+        living.filter(|living| !living.paused).map(|living| &living.handle)
     }
 
     /// The disk of a node.
     #[must_use]
     pub fn disk(&self, node: NodeId) -> &SimDisk {
         &self.slots[&node].disk
+    }
+
+    /// What else a node has.
+    pub(crate) fn own(&self, node: NodeId) -> &P::Slot {
+        &self.slots[&node].own
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn own_mut(&mut self, node: NodeId) -> &mut P::Slot {
+        &mut self.slot(node).own
     }
 
     /// Whether the node is up (it may be paused).
@@ -230,7 +263,7 @@ impl<M: Digest> Cluster<M> {
     }
 
     /// Drops the node's role right after it has been polled that often from now on, once; the node
-    /// goes on as a follower without a leader.
+    /// goes on as its protocol begins.
     pub fn cancel_after(&self, node: NodeId, polls: u64) {
         self.slots[&node].cancel_injector.cancel_after(polls);
     }
@@ -239,32 +272,6 @@ impl<M: Digest> Cluster<M> {
     #[must_use]
     pub fn cancelled(&self, node: NodeId) -> u64 {
         self.slots[&node].cancel_injector.cancels()
-    }
-
-    /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
-    pub fn overtake(&self, node: NodeId, from: NodeId) {
-        if let Some(handle) = self.node(node) {
-            let (term, message) = (handle.term().next(), Message::PreVoteReply { granted: false });
-            self.world.note(format!("{node:?} is told of {term:?}"));
-            self.forge(from, node, Envelope { term, message });
-        }
-    }
-
-    /// Hands a follower a word of its leader that it shall take over now. A leader says so only to
-    /// somebody who has everything; nothing but time may be lost if this one has not.
-    pub fn force_transfer(&self, node: NodeId) {
-        if let Some(status) = self.node(node).map(|node| node.status())
-            && let Some(leader) = status.leader.filter(|&leader| leader != node)
-        {
-            self.world.note(format!("{node:?} is told to take over from {leader:?}"));
-            let (term, message) = (status.term, Message::TimeoutNow);
-            self.forge(leader, node, Envelope { term, message });
-        }
-    }
-
-    fn forge(&self, from: NodeId, to: NodeId, envelope: Envelope) {
-        let frame = envelope.encode();
-        self.world.network(|network| network.hand_over(Flight { from, to, frame }));
     }
 
     /// Starts every node.
@@ -288,20 +295,14 @@ impl<M: Digest> Cluster<M> {
         let living = self
             .live(node)
             .inspect_err(|fatal| self.world.note(format!("{node:?} cannot start: {fatal}")))?;
-        self.directory.0.borrow_mut().insert(node, living.node.clone());
         self.slot(node).living = Some(living);
         Ok(())
     }
 
-    fn live(&mut self, node: NodeId) -> Result<Living<M>, Fatal> {
-        let members = self.members();
-        let mut config = Config::new(node, ClusterId(0x51), members.iter().copied())
-            .and_then(|config| config.with_timing(self.setup.timing))
-            .map_err(Fatal::Mismatch)?;
-        config.limits = self.setup.limits;
-        let peers: Vec<_> = config.peers().collect();
+    fn live(&self, node: NodeId) -> Result<Living<P>, Fatal> {
+        let peers = self.members().into_iter().filter(|&peer| peer != node);
         let (net, wire) = net(node, peers, NetLimits::default());
-        let executor = self.world.executor().clone();
+        let executor = self.world.executor();
         let group = executor.group();
         let env = Env {
             clock: self.world.clock_of(node),
@@ -310,30 +311,39 @@ impl<M: Digest> Cluster<M> {
             disk: self.slots[&node].disk.disk(),
             spawner: executor.spawner(group),
         };
-        let machine = Probe::new((self.make)(), node, self.world.checker().clone());
         let cancel_injector = self.slots[&node].cancel_injector.clone();
-        let (node, life) = Node::start(config, env, machine, self.observer(node))?;
-        node.expose_to(cancel_injector);
+        let birth = Birth { node, env, wire, group, cancel_injector };
+        let Life { handle, node: served, future, wire } = P::start(self, birth)?;
         self.world.plug(group, wire);
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();
         let root = executor.spawn(group, async move {
-            let outcome = life.await;
+            let outcome = future.await;
             end.replace(Some(outcome));
         });
-        Ok(Living { group, root, node, ended, paused: false })
+        if let Some(served) = served {
+            self.directory.0.borrow_mut().insert(node, served);
+        }
+        Ok(Living { group, root, handle, ended, paused: false })
     }
 
-    fn observer(&self, node: NodeId) -> Observer {
+    /// A machine for one life of a node, with the checker's eyes on it.
+    pub(crate) fn machine(&self, node: NodeId) -> Probe<P::Machine> {
+        let checker = self.world.checker().clone();
+        Probe::new((self.make)(), node, checker, self.always.clone())
+    }
+
+    /// What writes down and checks what a node tells.
+    pub(crate) fn observer(&self, node: NodeId) -> Observer<P::Event> {
         let (trace, checker) = (self.world.trace().clone(), self.world.checker().clone());
         let clock = self.world.clock();
-        Observer::new(move |event| {
-            trace.event(clock.now(), node, event);
+        Observer::new(move |event: P::Event| {
+            trace.event(clock.now(), node, event.clone());
             checker.borrow_mut().event(node, event);
         })
     }
 
-    fn slot(&mut self, node: NodeId) -> &mut Slot<M> {
+    fn slot(&mut self, node: NodeId) -> &mut Slot<P> {
         self.slots.get_mut(&node).expect("only members are named")
     }
 
@@ -363,9 +373,10 @@ impl<M: Digest> Cluster<M> {
         }
     }
 
-    fn bury(&mut self, node: NodeId, living: Living<M>) {
+    fn bury(&mut self, node: NodeId, living: Living<P>) {
         self.directory.0.borrow_mut().remove(&node);
         self.world.unplug(living.group);
+        drop(living.handle);
         let alive = self.world.executor().kill(living.group, Some(living.root));
         let mut checker = self.world.checker().borrow_mut();
         checker.crashed(node);
@@ -429,7 +440,9 @@ impl<M: Digest> Cluster<M> {
     /// node may break is the caller's responsibility.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node, Death::Kill);
-        self.slot(node).disk.wipe();
+        let slot = self.slot(node);
+        slot.disk.wipe();
+        P::wipe(&slot.own);
         self.world.checker().borrow_mut().wiped(node);
         self.world.note(format!("wiped {node:?}"));
     }
@@ -439,7 +452,7 @@ impl<M: Digest> Cluster<M> {
     pub fn shutdown(&mut self, node: NodeId, span: Duration) -> Option<Result<(), Fatal>> {
         let living = self.slot(node).living.as_ref()?;
         let ended = living.ended.clone();
-        living.node.shutdown();
+        P::shutdown(&living.handle);
         self.world.note(format!("asked {node:?} to shut down"));
         self.world.run_until(self.world.now() + span, || ended.borrow().is_some());
         self.reap().into_iter().find(|(dead, _)| *dead == node).map(|(_, outcome)| outcome)
@@ -467,49 +480,6 @@ impl<M: Digest> Cluster<M> {
         self.world.note("healed the network");
     }
 
-    /// Who leads: the leader of the highest term among the nodes that run.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        self.running()
-            .map(|node| node.status())
-            .filter(|status| status.role == Role::Leader)
-            .max_by_key(|status| status.term)
-            .map(|status| status.node)
-    }
-
-    /// Who leads, if every running node agrees: one leader, and all follow it in its term.
-    #[must_use]
-    pub fn settled_leader(&self) -> Option<NodeId> {
-        let all: Vec<_> = self.running().map(|node| node.status()).collect();
-        let leader = all.iter().find(|status| status.role == Role::Leader)?;
-        let agrees = |(leads, term): (Option<NodeId>, Term)| {
-            leads == Some(leader.node) && term == leader.term
-        };
-        let settled = all.iter().all(|status| agrees((status.leader, status.term)));
-        settled.then_some(leader.node)
-    }
-
-    /// The nodes that are up and not paused.
-    fn running(&self) -> impl Iterator<Item = &Node<Probe<M>>> {
-        let living = self.slots.values().filter_map(|slot| slot.living.as_ref());
-        living.filter(|living| !living.paused).map(|living| &living.node)
-    }
-
-    /// Runs until all running nodes follow one leader, at most for `span`.
-    pub fn run_until_led(&self, span: Duration) -> Option<NodeId> {
-        // Looking at every node after every poll would take longer than the polls.
-        let until = self.world.now() + span;
-        while self.world.now() < until {
-            if let Some(leader) = self.settled_leader() {
-                return Some(leader);
-            }
-            if self.world.run_for(Duration::from_millis(5)) == Stopped::Violated {
-                return None;
-            }
-        }
-        None
-    }
-
     /// Runs the world until `future` is ready, at most for [`ANSWER_MAX`] of virtual time.
     pub fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
         let answer = Rc::new(Cell::new(None));
@@ -529,7 +499,7 @@ fn list(nodes: &[NodeId]) -> String {
     names.join(",")
 }
 
-impl<M: Digest> Drop for Cluster<M> {
+impl<P: Protocol> Drop for Cluster<P> {
     /// Ends every life: tasks, handles and the world refer to each other, and would stay.
     fn drop(&mut self) {
         for node in self.members() {
@@ -542,8 +512,8 @@ impl<M: Digest> Drop for Cluster<M> {
     }
 }
 
-impl<M: Digest> fmt::Debug for Cluster<M> {
+impl<P: Protocol> fmt::Debug for Cluster<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cluster({:?}, {:?})", self.directory.0.borrow().keys(), self.world)
+        write!(f, "Cluster({:?}, {:?})", self.slots.keys(), self.world)
     }
 }

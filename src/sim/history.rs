@@ -7,6 +7,7 @@
 //! read shows every write that was answered, and everything that was read, before it began.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::error::{Outcome, Refused};
 use crate::id::Index;
@@ -40,6 +41,18 @@ pub struct Tally {
     pub reads: u64,
     /// Reads that were refused.
     pub reads_refused: u64,
+}
+
+impl fmt::Display for Tally {
+    /// Nothing, if there is nothing to count.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        let Self { acknowledged, not_applied, unknown, reads, reads_refused } = self;
+        write!(f, "writes: {acknowledged} done, {not_applied} not, {unknown} unknown; ")?;
+        write!(f, "reads: {reads} done, {reads_refused} refused; ")
+    }
 }
 
 /// Everything that the clients of one cluster did.

@@ -11,14 +11,22 @@ use bytes::Bytes;
 
 use crate::id::{Index, NodeId};
 use crate::machine::{Committed, StateMachine};
-use crate::sim::checker::Checker;
+use crate::sim::checks::Checks;
 
 /// A state machine whose states can be compared.
 pub trait Digest: StateMachine {
     /// A number that differs when the states differ. It is asked for after every entry on every
-    /// node: keep it up to date rather than compute it.
-    fn digest(&self) -> u64;
+    /// node: of a state that grows, keep it up to date rather than compute it. Unless something
+    /// else is said it is a hash of the bytes of a snapshot.
+    fn digest(&self) -> u64 {
+        let mix = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = |hash, chunk: Vec<u8>| chunk.iter().fold(hash, mix);
+        self.snapshot().fold(0xcbf2_9ce4_8422_2325, hash)
+    }
 }
+
+/// Says what is wrong with a state, if anything is.
+pub type Judge<M> = Rc<dyn Fn(&M) -> Result<(), String>>;
 
 /// What one client writes once: nobody ever writes the same twice.
 #[derive(
@@ -133,14 +141,29 @@ impl Digest for Ledger {
 pub struct Probe<M> {
     machine: M,
     node: NodeId,
-    checker: Rc<RefCell<Checker>>,
+    checker: Rc<RefCell<dyn Checks>>,
+    always: Option<Judge<M>>,
 }
 
 impl<M: Digest> Probe<M> {
-    /// Watches `machine` on `node`.
+    /// Watches `machine` on `node`; what `always` says must hold after every entry.
     #[must_use]
-    pub fn new(machine: M, node: NodeId, checker: Rc<RefCell<Checker>>) -> Self {
-        Self { machine, node, checker }
+    pub fn new(
+        machine: M,
+        node: NodeId,
+        checker: Rc<RefCell<dyn Checks>>,
+        always: Option<Judge<M>>,
+    ) -> Self {
+        Self { machine, node, checker, always }
+    }
+
+    fn judge(&self) {
+        if let Some(always) = &self.always
+            && let Err(what) = always(&self.machine)
+        {
+            let what = format!("{:?}: {what}", self.node);
+            self.checker.borrow_mut().report("always", what);
+        }
     }
 }
 
@@ -150,6 +173,7 @@ impl<M: Digest> StateMachine for Probe<M> {
     fn apply(&mut self, entry: Committed<'_>) -> M::Response {
         let response = self.machine.apply(entry);
         self.checker.borrow_mut().applied(self.node, entry, self.machine.digest());
+        self.judge();
         response
     }
 
@@ -160,6 +184,7 @@ impl<M: Digest> StateMachine for Probe<M> {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         self.machine.restore(snapshot)?;
         self.checker.borrow_mut().restored(self.node, self.machine.digest());
+        self.judge();
         Ok(())
     }
 }

@@ -12,15 +12,16 @@
 //! - [`executor`]: tasks, and the seeded choice of the next one;
 //! - [`net`], [`disk`], [`drift`]: what goes wrong outside a node;
 //! - [`world`]: the loop that moves it all;
+//! - [`protocol`]: the one interface between what is shared and what only a protocol has;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
-//! - [`trace`], [`words`]: one notation for what happens, and its hash; [`picture`] draws it;
-//! - [`checker`], [`history`]: the invariants, from the nodes' side and from the clients';
+//! - [`trace`]: one notation for what happens, and its hash; [`picture`] draws it;
+//! - [`checks`], [`history`]: what invariants are to the world, and those of the clients;
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
-//! - [`client`]: clients that work all the time;
+//! - [`workload`], [`client`]: who uses the machine, and what must hold of it: yours, or ours;
 //! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
-//! - [`helix`]: all of it for the other engine, and those who lie.
+//! - [`raft`], [`helix`]: what each protocol adds, and those who lie.
 
-pub mod checker;
+pub mod checks;
 pub mod client;
 pub mod cluster;
 pub mod disk;
@@ -29,11 +30,12 @@ pub mod executor;
 pub mod helix;
 pub mod history;
 pub mod machine;
-mod model;
 pub mod net;
 pub mod picture;
+pub mod protocol;
+pub mod raft;
 pub mod script;
 pub mod storm;
 pub mod trace;
-pub mod words;
+pub mod workload;
 pub mod world;

@@ -2,14 +2,17 @@
 //! and order must return.
 //!
 //! The first phase is about safety: after every event the invariants hold, whatever happens. The
-//! second is about liveness (I9): without further trouble there is one leader within
-//! [`HEALING_ELECTIONS`] election timeouts, every node serves writes and reads, all come to the
-//! same state, and what the clients saw agrees with it.
+//! second is about liveness (I9): without further trouble order returns in time, as each protocol
+//! understands it, every node serves, all come to the same state, and what the clients saw agrees
+//! with it.
 //!
-//! `faults` is the first phase, `recovery` the second. Everything is decided by the seed. A [`Failure`] prints it, with the command that replays it.
+//! `faults` is the first phase, `recovery` the second. Everything is decided by the seed. A
+//! [`Failure`] prints it, with the command that replays it.
+//!
+//! [`run`] is a storm on our own ledger; [`run_with`] is one on your machine, with your clients and
+//! what must hold of both, see [`workload`](crate::sim::workload).
 
 mod bit_rot;
-mod churn;
 mod faults;
 mod recovery;
 
@@ -17,27 +20,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Limits, Timing};
 use crate::env::{Rng, Time, output};
-use crate::id::{Index, NodeId};
-use crate::sim::checker::{Coverage, Violation};
+use crate::id::NodeId;
+use crate::sim::checks::{Checks, Violation};
 use crate::sim::client::Clients;
-use crate::sim::cluster::{Cluster, Setup};
+use crate::sim::cluster::Cluster;
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
 use crate::sim::machine::{Ledger, Write};
 use crate::sim::picture::Sketch;
+use crate::sim::protocol::Protocol;
 use crate::sim::storm::bit_rot::BitRot;
-use crate::sim::storm::faults::Repair;
-use crate::sim::trace::{Detail, TAIL_LINES};
+use crate::sim::trace::Detail;
+use crate::sim::workload::{Workload, ledger};
 use crate::sim::world::Stopped;
 
-/// Election timeouts (the longest ones) within which order must return after the healing.
-pub const HEALING_ELECTIONS: u32 = 12;
+pub(crate) use faults::Repair;
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum Fault<O> {
     /// A node is killed or its power is cut, at any of its polls.
     Crash,
     /// Links are cut, in one direction or both.
@@ -57,52 +59,29 @@ pub enum Fault {
     /// The clock of a node runs at half to twice its speed for a while. (While this is among the
     /// faults no clock is quite right: each runs at nine to eleven tenths, also in the healing.)
     Drift,
-    /// Leader after leader is cut off just after its election, while the one before it comes back.
-    Churn,
-    /// A follower takes it that its leader wants to be relieved, however far behind it is: it stands
-    /// for election without asking first whether it would be elected.
-    ForcedTransfer,
     /// A node is asked to shut down, as for an upgrade, and is started again.
     Upgrade,
     /// The role of a node is dropped where it waits, as no event of the protocol would.
     Cancel,
-}
-
-impl Fault {
-    /// Every kind.
-    pub const ALL: [Self; 13] = [
-        Self::Crash,
-        Self::Partition,
-        Self::Weather,
-        Self::Pause,
-        Self::Stall,
-        Self::Full,
-        Self::DiskError,
-        Self::BitRot,
-        Self::Drift,
-        Self::Churn,
-        Self::ForcedTransfer,
-        Self::Upgrade,
-        Self::Cancel,
-    ];
+    /// What only this protocol suffers.
+    Own(O),
 }
 
 /// What kind of storm.
-#[derive(Debug, Clone)]
-pub struct Options {
+pub struct Options<P: Protocol> {
     /// How many nodes.
     pub nodes: u64,
     /// How long the trouble and the healing take together, at least.
     pub span: Duration,
     /// The kinds of trouble; may be empty.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Fault<P::Fault>>,
     /// The longest time between two troubles.
     pub calm_max: Duration,
     /// How ready tasks are chosen.
     pub order: Order,
     /// How many clients.
     pub clients: u32,
-    /// The longest time that a client waits between two operations.
+    /// The longest time that a client of our ledger waits between two operations.
     pub client_pause_max: Duration,
     /// How much of the trace is kept, and printed if wished.
     pub detail: Detail,
@@ -110,69 +89,79 @@ pub struct Options {
     pub print: bool,
     /// Who watches, for a picture. It is good for one also if the storm fails.
     pub sketch: Option<Sketch>,
+    /// What only this protocol can be told.
+    pub protocol: P::Options,
 }
 
-impl Default for Options {
-    /// Three nodes, a minute, everything.
+impl<P: Protocol> Default for Options<P> {
+    /// A few nodes, a minute, everything.
     fn default() -> Self {
         Self {
-            nodes: 3,
+            nodes: P::NODES,
             span: Duration::from_secs(60),
-            faults: Fault::ALL.to_vec(),
+            faults: P::faults(),
             calm_max: Duration::from_millis(1_500),
             order: Order::Seeded,
-            clients: 8,
-            client_pause_max: Duration::from_millis(40),
+            clients: P::CLIENTS,
+            client_pause_max: P::CLIENT_PAUSE_MAX,
             detail: Detail::Events,
             print: false,
             sketch: None,
+            protocol: P::Options::default(),
         }
     }
 }
 
+impl<P: Protocol> Clone for Options<P> {
+    fn clone(&self) -> Self {
+        Self {
+            faults: self.faults.clone(),
+            sketch: self.sketch.clone(),
+            protocol: self.protocol.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Options<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nodes, span, faults, clients, protocol, .. } = self;
+        write!(f, "Options({nodes} nodes, {span:?}, {faults:?}, {clients} clients, {protocol:?})")
+    }
+}
+
 /// What a storm that went well was like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct Report<P: Protocol> {
     /// The seed.
     pub seed: u64,
     /// The hash of everything that happened.
     pub hash: u64,
+    /// Who took part, as far as the seed decided it.
+    pub cast: P::Cast,
     /// How many troubles of each kind there were.
-    pub faults: BTreeMap<Fault, u32>,
-    /// How many entries were decided.
-    pub decided: Index,
+    pub faults: BTreeMap<Fault<P::Fault>, u32>,
+    /// How far it came: the last decided position.
+    pub decided: u64,
     /// Starts that were refused because of a flipped bit.
     pub rot_refused: u32,
-    /// What the clients did.
+    /// What the clients of our ledger did.
     pub tally: Tally,
     /// What the nodes went through.
-    pub coverage: Coverage,
-    /// From the healing until every node followed one leader.
+    pub coverage: P::Coverage,
+    /// From the healing until order had returned.
     pub healed_in: Duration,
 }
 
-impl fmt::Display for Report {
+impl<P: Protocol> fmt::Display for Report<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (troubles, tally, seen) =
-            (self.faults.values().sum::<u32>(), self.tally, self.coverage);
-        write!(f, "seed {} hash {:016x}: {troubles} troubles, ", self.seed, self.hash)?;
-        write!(
-            f,
-            "{} starts, {} leaders, {} truncations, {} snapshots, {} installed; ",
-            seen.starts, seen.leaders, seen.truncations, seen.snapshots, seen.installs
-        )?;
-        write!(
-            f,
-            "{} entries; writes: {} done, {} not, {} unknown; reads: {} done, {} refused; ",
-            self.decided,
-            tally.acknowledged,
-            tally.not_applied,
-            tally.unknown,
-            tally.reads,
-            tally.reads_refused
-        )?;
-        write!(f, "{} starts refused on rotten disks; ", self.rot_refused)?;
-        write!(f, "order after {:?}", self.healed_in)
+        write!(f, "seed {} hash {:016x}: ", self.seed, self.hash)?;
+        P::tell(self, f)
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Report<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Report({self})")
     }
 }
 
@@ -189,45 +178,46 @@ pub struct Failure {
     pub at: Time,
     /// The last lines of the trace.
     pub tail: Vec<String>,
+    /// How to see it again.
+    pub replay: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, violation, at, tail } = self;
+        let Self { seed, nodes, violation, at, tail, replay } = self;
         writeln!(f, "{}", tail.join("\n"))?;
         writeln!(f, "seed {seed}, {nodes} nodes, at {at:?}: broken invariant {violation}")?;
-        write!(f, "replay: cargo run --release -- storm {seed} --nodes {nodes} --trace")
+        write!(f, "replay: {replay}")
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// Limits so small that everything that takes long in production happens all the time: snapshots,
-/// compaction, rolled files, refused proposals.
-#[must_use]
-pub fn tiny_limits() -> Limits {
-    Limits {
-        command_bytes_max: 4 << 10,
-        proposals_max: 64,
-        proposal_bytes_max: 64 << 10,
-        append_bytes_max: 8 << 10,
-        appends_in_flight_max: 4,
-        in_flight_bytes_max: 16 << 10,
-        cache_bytes_max: 8 << 10,
-        segment_bytes: 64 << 10,
-        snapshot_log_bytes: 8 << 10,
-        snapshot_factor: 2,
-        snapshot_keep_entries: 10,
-        snapshot_chunk_bytes: 4 << 10,
-    }
-}
-
-/// Runs the storm of a seed.
+/// Runs the storm of a seed, with clients that write to a ledger.
 ///
 /// # Errors
 /// [`Failure`] when an invariant breaks. A panic of a node goes through.
-pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
-    conduct(seed, options, |storm| storm.trouble())
+pub fn run<P: Protocol<Machine = Ledger>>(
+    seed: u64,
+    options: &Options<P>,
+) -> Result<Report<P>, Box<Failure>> {
+    let conductor = Conductor::of_ledger(seed, options);
+    conductor.conduct(|storm| storm.trouble())
+}
+
+/// Runs a storm on a machine of your own. Make a workload for each storm: what its clients remember
+/// belongs to one.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<P: Protocol>(
+    seed: u64,
+    options: &Options<P>,
+    workload: Workload<P::Machine>,
+) -> Result<Report<P>, Box<Failure>> {
+    let options = P::with_commands(options.clone());
+    let replay = format!("the same storm, with seed {seed}");
+    Conductor { seed, options, workload, replay }.conduct(|storm| storm.trouble())
 }
 
 /// Runs a storm whose trouble you cause yourself; the clients work meanwhile, and the healing is
@@ -235,12 +225,12 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn cause(
+pub fn cause<P: Protocol<Machine = Ledger>>(
     seed: u64,
-    options: &Options,
-    trouble: impl FnOnce(&mut Cluster<Ledger>),
-) -> Result<Report, Box<Failure>> {
-    conduct(seed, options, |storm| {
+    options: &Options<P>,
+    trouble: impl FnOnce(&mut Cluster<P>),
+) -> Result<Report<P>, Box<Failure>> {
+    Conductor::of_ledger(seed, options).conduct(|storm| {
         trouble(&mut storm.cluster);
         storm.checked(Stopped::Done).map(|_| ())
     })
@@ -251,89 +241,96 @@ pub fn cause(
 ///
 /// # Errors
 /// The invariant that broke.
-pub fn heal(
-    cluster: Cluster<Ledger>,
+pub fn heal<P: Protocol<Machine = Ledger>>(
+    cluster: Cluster<P>,
     writes: impl IntoIterator<Item = Write>,
 ) -> Result<Duration, Violation> {
     let options = Options { clients: 0, faults: vec![], ..Options::default() };
-    let mut storm = Storm::new(cluster, &options);
-    writes.into_iter().for_each(|write| storm.clients.expect(write));
-    storm.heal()
+    let workload = ledger(options.client_pause_max);
+    if let Some(history) = &workload.history {
+        writes.into_iter().for_each(|write| history.borrow_mut().expect(write));
+    }
+    Storm::new(cluster, options, workload).heal()
 }
 
-fn conduct(
+/// A storm that has not begun.
+struct Conductor<P: Protocol> {
     seed: u64,
-    options: &Options,
-    trouble: impl FnOnce(&mut Storm<'_>) -> Outcome<()>,
-) -> Result<Report, Box<Failure>> {
-    let setup = Setup {
-        nodes: options.nodes,
-        order: options.order,
-        timing: Timing::LAN,
-        limits: tiny_limits(),
-        detail: options.detail,
-        lines_max: TAIL_LINES,
-        print: options.print,
-    };
-    let mut witness = Witness { seed, nodes: options.nodes, survived: false };
-    let mut cluster = Cluster::new(seed, setup, Ledger::default);
-    if let Some(sketch) = &options.sketch {
-        cluster.world().trace().watch(sketch);
+    options: Options<P>,
+    workload: Workload<P::Machine>,
+    replay: String,
+}
+
+impl<P: Protocol<Machine = Ledger>> Conductor<P> {
+    fn of_ledger(seed: u64, options: &Options<P>) -> Self {
+        let workload = ledger(options.client_pause_max);
+        let flags = P::replay(options);
+        let replay = format!("cargo run --release -- storm {seed} {flags} --trace");
+        Self { seed, options: options.clone(), workload, replay }
     }
-    cluster.start_all();
-    let mut storm = Storm::new(cluster, options);
-    let outcome = trouble(&mut storm).and_then(|()| storm.heal());
-    witness.survived = true;
-    match outcome {
-        Ok(healed_in) => Ok(Report {
-            seed,
-            hash: storm.cluster.world().trace().hash(),
-            decided: storm.cluster.world().checker().borrow().decided(),
-            tally: storm.clients.tally(),
-            coverage: storm.cluster.world().checker().borrow().coverage(),
-            rot_refused: storm.rot_refused,
-            faults: std::mem::take(&mut storm.faults),
-            healed_in,
-        }),
-        Err(violation) => {
-            let (at, trace) = (storm.cluster.world().now(), storm.cluster.world().trace());
-            if let Some(sketch) = &options.sketch {
-                sketch.alarm(at, &format!("broken invariant {violation}"));
-            }
-            let (nodes, tail) = (options.nodes, trace.take_text());
-            Err(Box::new(Failure { seed, nodes, violation, at, tail }))
+}
+
+impl<P: Protocol> Conductor<P> {
+    fn conduct(
+        self,
+        trouble: impl FnOnce(&mut Storm<P>) -> Outcome<()>,
+    ) -> Result<Report<P>, Box<Failure>> {
+        let Self { seed, options, workload, replay } = self;
+        let nodes = options.nodes;
+        let mut witness = Witness { seed, nodes, replay: &replay, survived: false };
+        let mut cluster = P::brew(seed, &options, &workload);
+        if let Some(always) = &workload.always {
+            cluster.judge_always(always.clone());
         }
+        let sketch = options.sketch.clone();
+        if let Some(sketch) = &sketch {
+            cluster.world().trace().watch(sketch);
+        }
+        cluster.start_all();
+        let mut storm = Storm::new(cluster, options, workload);
+        let outcome = trouble(&mut storm).and_then(|()| storm.heal());
+        witness.survived = true;
+        let world = storm.cluster.world();
+        let violation = match outcome {
+            Ok(healed_in) => return Ok(storm.report(seed, healed_in)),
+            Err(violation) => violation,
+        };
+        let (at, tail) = (world.now(), world.trace().take_text());
+        if let Some(sketch) = &sketch {
+            sketch.alarm(at, &format!("broken invariant {violation}"));
+        }
+        Err(Box::new(Failure { seed, nodes, violation, at, tail, replay: replay.clone() }))
     }
 }
 
 /// Says which seed it was when a node panics.
-struct Witness {
+struct Witness<'a> {
     seed: u64,
     nodes: u64,
+    replay: &'a str,
     survived: bool,
 }
 
-impl Drop for Witness {
+impl Drop for Witness<'_> {
     fn drop(&mut self) {
         if !self.survived {
-            let Self { seed, nodes, .. } = self;
-            output::complain(format_args!(
-                "a node panicked in the storm of seed {seed} with {nodes} nodes\n\
-                 replay: cargo run --release -- storm {seed} --nodes {nodes} --trace"
-            ));
+            let Self { seed, nodes, replay, .. } = self;
+            let what = format!("a node panicked in the storm of seed {seed} with {nodes} nodes");
+            output::complain(format!("{what}\nreplay: {replay}"));
         }
     }
 }
 
 /// A storm under way.
-struct Storm<'a> {
-    cluster: Cluster<Ledger>,
+pub struct Storm<P: Protocol> {
+    pub(crate) cluster: Cluster<P>,
+    pub(crate) options: Options<P>,
+    pub(crate) rng: Rng,
+    workload: Workload<P::Machine>,
     clients: Clients,
-    options: &'a Options,
-    rng: Rng,
     repairs: BTreeMap<(Time, u64), Repair>,
     planned: u64,
-    faults: BTreeMap<Fault, u32>,
+    faults: BTreeMap<Fault<P::Fault>, u32>,
     /// The bits that have flipped on the disks of nodes that are down.
     rotten: BTreeMap<NodeId, BitRot>,
     /// The nodes that stay down because of it.
@@ -341,18 +338,21 @@ struct Storm<'a> {
     rot_refused: u32,
 }
 
-type Outcome<T> = Result<T, Violation>;
+/// What came of a part of a storm, or the invariant that broke.
+pub type Outcome<T> = Result<T, Violation>;
 
-impl<'a> Storm<'a> {
+impl<P: Protocol> Storm<P> {
     /// A storm about to break over a cluster, whatever state that is in.
-    fn new(cluster: Cluster<Ledger>, options: &'a Options) -> Self {
-        let clients = Clients::new(&cluster, options.clients, options.client_pause_max);
+    fn new(cluster: Cluster<P>, options: Options<P>, workload: Workload<P::Machine>) -> Self {
+        let count = if P::takes_commands(&options) { options.clients } else { 0 };
+        let clients = Clients::begin(&cluster, &workload, count);
         let rng = cluster.world().rng().fork();
         Self {
             cluster,
-            clients,
             options,
             rng,
+            workload,
+            clients,
             repairs: BTreeMap::new(),
             planned: 0,
             faults: BTreeMap::new(),
@@ -362,19 +362,43 @@ impl<'a> Storm<'a> {
         }
     }
 
+    fn report(&mut self, seed: u64, healed_in: Duration) -> Report<P> {
+        let history = self.workload.history.as_ref();
+        Report {
+            seed,
+            hash: self.cluster.world().trace().hash(),
+            cast: P::cast(&self.cluster),
+            faults: std::mem::take(&mut self.faults),
+            decided: P::decided(&self.cluster.world().checker().borrow()),
+            rot_refused: self.rot_refused,
+            tally: history.map(|history| history.borrow().tally()).unwrap_or_default(),
+            coverage: P::coverage(&self.cluster.world().checker().borrow()),
+            healed_in,
+        }
+    }
+
     fn run_until(&mut self, until: Time) -> Outcome<()> {
         self.checked(self.cluster.world().run_until(until, || false)).map(|_| ())
     }
 
-    fn checked(&self, stopped: Stopped) -> Outcome<Stopped> {
+    pub(crate) fn checked(&self, stopped: Stopped) -> Outcome<Stopped> {
+        if let Err((invariant, what)) = P::look(&self.cluster) {
+            self.broken(invariant, what);
+        }
         match self.cluster.world().violation() {
             Some(violation) => Err(violation),
             None => Ok(stopped),
         }
     }
 
-    fn broken(&self, invariant: &'static str, what: String) -> Violation {
+    pub(crate) fn broken(&self, invariant: &'static str, what: String) -> Violation {
         self.cluster.world().checker().borrow_mut().report(invariant, what.clone());
         Violation { invariant, what }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Storm<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Storm({:?}, {:?})", self.options, self.cluster)
     }
 }

@@ -15,26 +15,65 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 
-use crate::env::{Time, output};
-use crate::helix;
+use crate::env::Time;
+use crate::env::output;
 use crate::id::NodeId;
-use crate::raft::{Event, Role};
-use crate::sim::helix::words as helix_words;
 use crate::sim::net::{Flight, Passage};
-use crate::sim::picture::sketch::Speech;
+use crate::sim::picture::sketch::{Speech, Step};
 use crate::sim::picture::{Ending, Sketch};
-use crate::sim::words;
 
 /// Lines kept for the report of a failure, unless a caller asks for all.
 pub const TAIL_LINES: usize = 80;
 
+/// An event of a node, as the trace needs it: as numbers for the hash, and as words for people.
+pub trait Tell: fmt::Debug + Clone + 'static {
+    /// Hands over everything that the event says, as numbers.
+    fn numbers(&self, mix: &mut dyn FnMut(u64));
+
+    /// Whether it belongs to the shortest account of what happened.
+    fn is_story(&self) -> bool;
+
+    /// Whether it is a line by itself.
+    fn part(&self) -> Part {
+        Part::Whole
+    }
+
+    /// Writes it, after the name of the node that told it. `first` is the first half of the line,
+    /// if this is the second of one.
+    ///
+    /// # Errors
+    /// Those of `text`.
+    fn tell(&self, text: &mut String, node: NodeId, first: Option<&Self>) -> fmt::Result;
+
+    /// Writes what a frame says that nodes with such events send.
+    ///
+    /// # Errors
+    /// Those of `text`.
+    fn tell_frame(text: &mut String, flight: &Flight) -> fmt::Result;
+
+    /// What it does to the picture of the node that told it.
+    fn step(&self, node: NodeId) -> Option<Step>;
+
+    /// The short name of a frame, for a picture.
+    fn name_frame(flight: &Flight) -> String;
+}
+
+/// Which part of a line an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A line by itself.
+    Whole,
+    /// The first half: it is told with the second half, the next one of the same node.
+    First,
+    /// The second half.
+    Second,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
-    /// A raft node told an event.
-    Event(NodeId, Event),
-    /// A helix node told an event.
-    Helix(NodeId, helix::Event),
+pub enum What<E> {
+    /// A node told an event.
+    Event(NodeId, E),
     /// Something was done to the world: a fault, a command of a script.
     Note(String),
     /// A frame passed, was lost, or is held.
@@ -43,17 +82,18 @@ pub enum What {
 
 /// What happened, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct Line<E> {
     /// The virtual time.
     pub at: Time,
     /// What happened.
-    pub what: What,
+    pub what: What<E>,
 }
 
 /// How much is written down; the hash covers everything at every level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Roles, starts, decisions, and what was done to the world.
+    /// What each protocol counts as its story: starts, who leads, decisions. And what was done to
+    /// the world.
     Story,
     /// Every event of every node.
     Events,
@@ -61,22 +101,18 @@ pub enum Detail {
     Frames,
 }
 
-/// Writes what a frame says.
-pub type Describe = fn(&mut String, &Flight) -> fmt::Result;
-
-/// The record of one world.
-pub struct Trace {
+/// The record of one world, whose nodes tell events `E`.
+pub struct Trace<E> {
     hash: Cell<u64>,
-    lines: RefCell<VecDeque<Line>>,
+    lines: RefCell<VecDeque<Line<E>>>,
     lines_max: usize,
     detail: Detail,
     print: bool,
-    notation: RefCell<Notation>,
+    notation: RefCell<Notation<E>>,
     sketch: RefCell<Option<Sketch>>,
-    speech: Speech,
 }
 
-impl Trace {
+impl<E: Tell> Trace<E> {
     /// An empty record that keeps the last `lines_max` lines of the given detail. With `print`,
     /// each line is also written to standard output as it happens.
     #[must_use]
@@ -87,18 +123,9 @@ impl Trace {
             lines_max,
             detail,
             print,
-            notation: RefCell::new(Notation { left: BTreeMap::new(), describe: words::describe }),
+            notation: RefCell::new(Notation { first: BTreeMap::new() }),
             sketch: RefCell::default(),
-            speech: words::SPEECH,
         }
-    }
-
-    /// The same, where frames are helix's.
-    #[must_use]
-    pub fn of_helix(mut self) -> Self {
-        self.notation.borrow_mut().describe = helix_words::describe;
-        self.speech = helix_words::SPEECH;
-        self
     }
 
     /// Lets a sketch watch from now on. It sees every event and frame, whatever the detail, and
@@ -123,38 +150,21 @@ impl Trace {
         self.sketch(Sketch::end);
     }
 
-    /// Closes every scope of a node in the picture; what ended its life is a note before this.
+    /// Closes every scope of a node in the picture; a note before this says why its life ended.
     pub fn life_ended(&self, at: Time, node: NodeId, ending: Ending) {
         self.sketch(|sketch| sketch.life_ended(at, node, ending));
     }
 
-    /// Records an event of a raft node.
-    pub fn event(&self, at: Time, node: NodeId, event: Event) {
+    /// Records an event of a node.
+    pub fn event(&self, at: Time, node: NodeId, event: E) {
         self.mix(at.0);
         self.mix(node.0);
-        self.mix_event(event);
+        event.numbers(&mut |number| self.mix(number));
         self.sketch(|sketch| {
-            if let Some(step) = words::step(&event) {
-                sketch.step(at, node, step);
-            }
+            event.step(node).into_iter().for_each(|step| sketch.step(at, node, step));
         });
-        if self.detail > Detail::Story || is_story(event) {
+        if self.detail > Detail::Story || event.is_story() {
             self.push(at, What::Event(node, event));
-        }
-    }
-
-    /// Records an event of a helix node.
-    pub fn helix(&self, at: Time, node: NodeId, event: helix::Event) {
-        self.mix(at.0);
-        self.mix(node.0);
-        helix_words::numbers(&event).into_iter().for_each(|word| self.mix(word));
-        self.sketch(|sketch| {
-            if let Some(step) = helix_words::step(node, &event) {
-                sketch.step(at, node, step);
-            }
-        });
-        if self.detail > Detail::Story || helix_words::is_story(&event) {
-            self.push(at, What::Helix(node, event));
         }
     }
 
@@ -172,7 +182,8 @@ impl Trace {
         self.mix(at.0 << 2 | passage as u64);
         self.mix(flight.from.0 << 32 | flight.to.0);
         self.mix(u64::from(crc32c::crc32c(&flight.frame)));
-        self.sketch(|sketch| sketch.frame(at, passage, flight, self.speech));
+        let speech = Speech { name: E::name_frame, tell: E::tell_frame };
+        self.sketch(|sketch| sketch.frame(at, passage, flight, speech));
         if self.detail == Detail::Frames && passage != Passage::Sent {
             self.push(at, What::Frame(passage, flight.clone()));
         }
@@ -185,31 +196,7 @@ impl Trace {
         self.hash.set(mixed ^ mixed >> 29);
     }
 
-    fn mix_event(&self, event: Event) {
-        let words = match event {
-            Event::Started { term, vote, snapshot, durable } => {
-                self.mix(durable.0);
-                [1, term.0, vote.map_or(0, |n| n.0), snapshot.0]
-            }
-            Event::Entered { role, term, leader } => {
-                [2, role as u64, term.0, leader.map_or(0, |n| n.0)]
-            }
-            Event::Left { role, term, why } => {
-                [3, role as u64, term.0, u64::from(crc32c::crc32c(why.as_bytes()))]
-            }
-            Event::HardStateSet { term, vote } => [4, term.0, vote.map_or(0, |n| n.0), 0],
-            Event::Appended { index, term, digest } => [5, index.0, term.0, u64::from(digest)],
-            Event::Truncated { from } => [6, from.0, 0, 0],
-            Event::Synced { index } => [7, index.0, 0, 0],
-            Event::Committed { index } => [8, index.0, 0, 0],
-            Event::Applied { index } => [9, index.0, 0, 0],
-            Event::Compacted { index, term } => [10, index.0, term.0, 0],
-            Event::Installed { index, term } => [11, index.0, term.0, 0],
-        };
-        words.into_iter().for_each(|word| self.mix(word));
-    }
-
-    fn push(&self, at: Time, what: What) {
+    fn push(&self, at: Time, what: What<E>) {
         let line = Line { at, what };
         if self.print
             && let Some(text) = self.notation.borrow_mut().render(&line)
@@ -238,115 +225,48 @@ impl Trace {
     }
 }
 
-impl fmt::Debug for Trace {
+impl<E: Tell> fmt::Debug for Trace<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Trace({:016x})", self.hash())
     }
 }
 
-fn is_story(event: Event) -> bool {
-    use Event::{Committed, Compacted, Entered, Installed, Left, Started, Truncated};
-    matches!(
-        event,
-        Started { .. }
-            | Entered { .. }
-            | Left { .. }
-            | Truncated { .. }
-            | Committed { .. }
-            | Compacted { .. }
-            | Installed { .. }
-    )
-}
-
-/// Renders lines; leaving one role and entering the next become one line.
+/// Renders lines; two halves become one.
 #[derive(Debug)]
-struct Notation {
-    left: BTreeMap<NodeId, (Role, &'static str)>,
-    describe: Describe,
+struct Notation<E> {
+    first: BTreeMap<NodeId, E>,
 }
 
-impl Notation {
-    fn render(&mut self, line: &Line) -> Option<String> {
+impl<E: Tell> Notation<E> {
+    fn render(&mut self, line: &Line<E>) -> Option<String> {
         let mut text = String::with_capacity(64);
         let (seconds, millis) = (line.at.0 / 1_000_000_000, line.at.0 / 1_000_000 % 1_000);
         write!(text, "{seconds}.{millis:03}s ").ok()?;
         match &line.what {
             What::Note(note) => write!(text, "-- {note}"),
-            What::Event(node, Event::Left { role, why, .. }) => {
-                self.left.insert(*node, (*role, why));
-                return None;
-            }
             What::Event(node, event) => {
+                let first = match event.part() {
+                    Part::Whole => None,
+                    Part::First => {
+                        self.first.insert(*node, event.clone());
+                        return None;
+                    }
+                    Part::Second => self.first.remove(node),
+                };
                 write!(text, "{node:?} ").ok()?;
-                self.event(&mut text, *node, *event)
-            }
-            What::Helix(node, event) => {
-                write!(text, "{node:?} ").ok()?;
-                helix_words::tell(&mut text, event)
+                event.tell(&mut text, *node, first.as_ref())
             }
             What::Frame(passage, flight) => {
-                frame(&mut text, *passage, flight).ok()?;
-                (self.describe)(&mut text, flight)
+                arrow(&mut text, *passage, flight).ok()?;
+                E::tell_frame(&mut text, flight)
             }
         }
         .ok()?;
         Some(text)
     }
-
-    fn event(&mut self, text: &mut String, node: NodeId, event: Event) -> fmt::Result {
-        match event {
-            Event::Started { term, vote, snapshot, durable } => {
-                self.left.remove(&node);
-                write!(text, "started {term:?}")?;
-                if let Some(vote) = vote {
-                    write!(text, " voted for {vote:?}")?;
-                }
-                if snapshot.0 > 0 {
-                    write!(text, ", snapshot to {snapshot:?}")?;
-                }
-                write!(text, ", log to {durable:?}")
-            }
-            Event::Entered { role, term, leader } => {
-                let (from, why) = match self.left.remove(&node) {
-                    Some((from, why)) => (Some(from), why),
-                    None => (None, ""),
-                };
-                if let Some(from) = from {
-                    write!(text, "{} -> ", word(from))?;
-                }
-                write!(text, "{} {term:?}", word(role))?;
-                if let Some(leader) = leader.filter(|&leader| leader != node) {
-                    write!(text, " of {leader:?}")?;
-                }
-                if why.is_empty() { Ok(()) } else { write!(text, ": {why}") }
-            }
-            Event::Left { .. } => Ok(()),
-            Event::HardStateSet { term, vote: None } => write!(text, "promised {term:?}"),
-            Event::HardStateSet { term, vote: Some(vote) } => {
-                write!(text, "promised {term:?} and its vote to {vote:?}")
-            }
-            Event::Appended { index, term, .. } => write!(text, "appended {index:?}@{term:?}"),
-            Event::Truncated { from } => write!(text, "truncated from {from:?}"),
-            Event::Synced { index } => write!(text, "synced to {index:?}"),
-            Event::Committed { index } => write!(text, "committed to {index:?}"),
-            Event::Applied { index } => write!(text, "applied to {index:?}"),
-            Event::Compacted { index, term } => write!(text, "compacted to {index:?}@{term:?}"),
-            Event::Installed { index, term } => {
-                write!(text, "installed a snapshot to {index:?}@{term:?}")
-            }
-        }
-    }
 }
 
-fn word(role: Role) -> &'static str {
-    match role {
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-        Role::Leader => "leader",
-    }
-}
-
-fn frame(text: &mut String, passage: Passage, flight: &Flight) -> fmt::Result {
+fn arrow(text: &mut String, passage: Passage, flight: &Flight) -> fmt::Result {
     let arrow = match passage {
         Passage::Sent | Passage::Delivered => ">",
         Passage::Lost => ">x",
@@ -356,34 +276,74 @@ fn frame(text: &mut String, passage: Passage, flight: &Flight) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Detail, Trace};
+pub(crate) mod tests {
+    use super::{Detail, Part, Tell, Trace};
     use crate::env::Time;
-    use crate::id::{Index, NodeId, Term};
-    use crate::raft::{Event, Role};
+    use crate::id::NodeId;
+    use crate::sim::net::Flight;
+    use crate::sim::picture::sketch::Step;
+    use std::fmt::{self, Write};
 
     const N2: NodeId = NodeId(2);
 
+    /// A node that counts, and says so in halves of a line.
+    #[derive(Debug, Clone)]
+    pub(crate) enum Count {
+        From(u64),
+        To(u64),
+    }
+
+    impl Tell for Count {
+        fn numbers(&self, mix: &mut dyn FnMut(u64)) {
+            match self {
+                Self::From(number) | Self::To(number) => mix(*number),
+            }
+        }
+
+        fn is_story(&self) -> bool {
+            false
+        }
+
+        fn part(&self) -> Part {
+            match self {
+                Self::From(_) => Part::First,
+                Self::To(_) => Part::Second,
+            }
+        }
+
+        fn tell(&self, text: &mut String, _: NodeId, first: Option<&Self>) -> fmt::Result {
+            write!(text, "{first:?}, {self:?}")
+        }
+
+        fn tell_frame(text: &mut String, flight: &Flight) -> fmt::Result {
+            write!(text, "{} bytes", flight.frame.len())
+        }
+
+        fn step(&self, _: NodeId) -> Option<Step> {
+            None
+        }
+
+        fn name_frame(_: &Flight) -> String {
+            String::new()
+        }
+    }
+
     #[test]
-    fn leaving_and_entering_are_one_line() {
+    fn two_halves_are_one_line() {
         let trace = Trace::new(Detail::Events, 10, false);
         let at = Time(412_000_000);
-        let (term, leader) = (Term(3), None);
-        let left = Event::Left { role: Role::Follower, term, why: "no leader heard" };
-        trace.event(at, N2, left);
-        trace.event(at, N2, Event::Entered { role: Role::Candidate, term, leader });
+        trace.event(at, N2, Count::From(3));
         trace.note(at, "cut n1 from n2");
-        assert_eq!(
-            trace.take_text(),
-            ["0.412s n2 follower -> candidate t3: no leader heard", "0.412s -- cut n1 from n2"]
-        );
+        trace.event(at, N2, Count::To(4));
+        let told = ["0.412s -- cut n1 from n2", "0.412s n2 Some(From(3)), To(4)"];
+        assert_eq!(trace.take_text(), told);
     }
 
     #[test]
     fn the_hash_covers_what_is_not_kept() {
-        let hash = |index| {
+        let hash = |number| {
             let trace = Trace::new(Detail::Story, 1, false);
-            trace.event(Time(1), N2, Event::Applied { index: Index(index) });
+            trace.event(Time(1), N2, Count::To(number));
             assert!(trace.take_text().is_empty());
             trace.hash()
         };
@@ -393,7 +353,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept() {
-        let trace = Trace::new(Detail::Events, 2, false);
+        let trace = Trace::<Count>::new(Detail::Events, 2, false);
         (0..5).for_each(|n| trace.note(Time(0), format!("{n}")));
         assert_eq!(trace.take_text(), ["0.000s -- 3", "0.000s -- 4"]);
     }

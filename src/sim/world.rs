@@ -17,7 +17,7 @@ use crate::env::net::Wire;
 use crate::env::{Clock, Rng, Time};
 use crate::id::NodeId;
 use crate::scope::notify::Notify;
-use crate::sim::checker::{Checker, Violation};
+use crate::sim::checks::{Invariants, Violation};
 use crate::sim::drift::Drifting;
 use crate::sim::executor::{Executor, Group, Order};
 use crate::sim::net::{Flight, Network, Passage};
@@ -38,45 +38,25 @@ pub enum Stopped {
     Violated,
 }
 
-/// What a world needs of the invariants that are checked in it, whichever engine they are about.
-pub trait Checks {
-    /// The first broken invariant, if any.
-    fn violation(&self) -> Option<&Violation>;
-    /// Records a broken invariant that was found elsewhere; the first one stays.
-    fn report(&mut self, invariant: &'static str, what: String);
-}
-
-/// Told each frame that leaves its sender, to look at what is promised in it.
-pub type Listener<C = Checker> = fn(&Flight, &mut C);
-
-/// A simulated world, and its invariants `C`: raft's unless something else is said.
-pub struct World<C = Checker> {
+/// A simulated world, and its invariants `I`.
+pub struct World<I: Invariants> {
     seed: u64,
     executor: Rc<Executor>,
     time: Rc<VirtualClock>,
     clocks: RefCell<BTreeMap<NodeId, Drifting>>,
     network: Rc<RefCell<Network>>,
-    trace: Rc<Trace>,
-    checker: Rc<RefCell<C>>,
+    trace: Rc<Trace<I::Event>>,
+    checker: Rc<RefCell<I>>,
     rng: Rng,
     clients: Group,
     lines: RefCell<BTreeMap<Group, (NodeId, Notify)>>,
-    listener: Listener<C>,
     polls_here: Cell<u32>,
 }
 
-impl World {
-    /// A world of a seed, for a raft cluster of `members` voters.
-    #[must_use]
-    pub fn new(seed: u64, members: usize, order: Order, trace: Trace, listener: Listener) -> Self {
-        Self::with(seed, Checker::new(members), order, trace, listener)
-    }
-}
-
-impl<C: Checks> World<C> {
+impl<I: Invariants> World<I> {
     /// A world of a seed, in which `checker` is told what happens.
     #[must_use]
-    pub fn with(seed: u64, checker: C, order: Order, trace: Trace, listener: Listener<C>) -> Self {
+    pub fn new(seed: u64, checker: I, order: Order, trace: Trace<I::Event>) -> Self {
         let rng = Rng::seeded(seed);
         let executor = Executor::new(order, rng.fork());
         let clients = executor.group();
@@ -91,7 +71,6 @@ impl<C: Checks> World<C> {
             executor,
             rng,
             lines: RefCell::default(),
-            listener,
             polls_here: Cell::new(0),
         }
     }
@@ -145,13 +124,13 @@ impl<C: Checks> World<C> {
 
     /// Its record.
     #[must_use]
-    pub fn trace(&self) -> &Rc<Trace> {
+    pub fn trace(&self) -> &Rc<Trace<I::Event>> {
         &self.trace
     }
 
     /// Its invariants.
     #[must_use]
-    pub fn checker(&self) -> &Rc<RefCell<C>> {
+    pub fn checker(&self) -> &Rc<RefCell<I>> {
         &self.checker
     }
 
@@ -242,7 +221,7 @@ impl<C: Checks> World<C> {
         let mut told = |passage, flight: &Flight| {
             self.trace.frame(now, passage, flight);
             if passage == Passage::Sent {
-                (self.listener)(flight, &mut self.checker.borrow_mut());
+                self.checker.borrow_mut().sent(flight);
             }
         };
         self.network.borrow_mut().collect(*node, now, &mut told);
@@ -283,7 +262,7 @@ impl<C: Checks> World<C> {
     }
 }
 
-impl<C: Checks> fmt::Debug for World<C> {
+impl<I: Invariants> fmt::Debug for World<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "World(seed {}, {:?}, {:?})", self.seed, self.now(), self.trace)
     }
@@ -295,15 +274,49 @@ mod tests {
     use crate::env::net::{Net, NetLimits, net};
     use crate::env::{Clock, Time};
     use crate::id::NodeId;
+    use crate::machine::Committed;
     use crate::scope::first::{First, first};
     use crate::scope::notify::Notify;
+    use crate::sim::checks::{Checks, Invariants, Violation};
     use crate::sim::executor::Order;
-    use crate::sim::net::Weather;
+    use crate::sim::net::{Flight, Weather};
+    use crate::sim::trace::tests::Count;
     use crate::sim::trace::{Detail, Trace};
     use bytes::Bytes;
     use std::cell::Cell;
     use std::rc::Rc;
     use std::time::Duration;
+
+    /// Nothing is forbidden but what the world itself forbids.
+    #[derive(Default)]
+    struct Lenient(Option<Violation>);
+
+    impl Checks for Lenient {
+        fn violation(&self) -> Option<&Violation> {
+            self.0.as_ref()
+        }
+
+        fn report(&mut self, invariant: &'static str, what: String) {
+            self.0.get_or_insert(Violation { invariant, what });
+        }
+
+        fn applied(&mut self, _: NodeId, _: Committed<'_>, _: u64) {}
+        fn restored(&mut self, _: NodeId, _: u64) {}
+    }
+
+    impl Invariants for Lenient {
+        type Event = Count;
+
+        fn event(&mut self, _: NodeId, _: Count) {}
+        fn sent(&mut self, _: &Flight) {}
+        fn crashed(&mut self, _: NodeId) {}
+        fn wiped(&mut self, _: NodeId) {}
+    }
+
+    fn world(seed: u64) -> World<Lenient> {
+        let trace = Trace::new(Detail::Story, 10, false);
+        World::new(seed, Lenient::default(), Order::Seeded, trace)
+    }
 
     /// Throws a ball back and throws it again when it was lost; counts the catches.
     async fn player(net: Net, to: NodeId, clock: Clock, caught: Rc<Cell<u32>>) {
@@ -321,8 +334,7 @@ mod tests {
     }
 
     fn game(seed: u64) -> (u32, u64) {
-        let trace = Trace::new(Detail::Story, 10, false);
-        let world = World::new(seed, 2, Order::Seeded, trace, |_, _| {});
+        let world = world(seed);
         world.network(|network| network.set_weather(Weather::FOUL));
         let caught = Rc::new(Cell::new(0));
         let tasks: Vec<_> = [1, 2]
@@ -353,8 +365,7 @@ mod tests {
 
     #[test]
     fn tasks_that_wake_each_other_for_ever_are_found() {
-        let trace = Trace::new(Detail::Story, 10, false);
-        let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
+        let world = world(1);
         let _task = world.executor().spawn(world.clients(), async {
             loop {
                 futures_lite::future::yield_now().await;
@@ -366,8 +377,7 @@ mod tests {
 
     #[test]
     fn a_world_where_nothing_will_ever_happen_is_quiet() {
-        let trace = Trace::new(Detail::Story, 10, false);
-        let world = World::new(1, 1, Order::Seeded, trace, |_, _| {});
+        let world = world(1);
         let wake = Notify::new();
         let _task = world.executor().spawn(world.clients(), async move { wake.notified().await });
         assert_eq!(world.run_for(Duration::from_secs(1)), Stopped::Elapsed);

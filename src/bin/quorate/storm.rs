@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate::env::Time;
+use quorate::sim::helix::Choices;
 use quorate::sim::picture::{Sketch, Window};
 use quorate::sim::trace::Detail;
-use quorate::sim::{helix, storm};
+use quorate::sim::{helix, raft, storm};
 
 use crate::client::print;
 use crate::exit::{Exit, Failure};
@@ -85,24 +86,27 @@ impl Storm {
         match self.engine {
             Engine::Raft => {
                 let nodes = self.nodes.unwrap_or(3);
-                let options = storm::Options { nodes, span, detail, print, ..Default::default() };
+                let options: raft::Options =
+                    raft::Options { nodes, span, detail, print, ..Default::default() };
                 self.each(|seed, sketch| {
-                    storm::run(seed, &storm::Options { sketch, ..options.clone() })
+                    storm::run(seed, &raft::Options { sketch, ..options.clone() })
                 })
             }
             Engine::Helix => {
                 let nodes = self.nodes.unwrap_or(4).max(4);
                 let clients = self.clients;
-                let options = helix::storm::Options {
+                let protocol = Choices { blocks: clients == 0, ..Choices::default() };
+                let options: helix::Options = helix::Options {
                     nodes,
                     clients,
                     span,
                     detail,
                     print,
+                    protocol,
                     ..Default::default()
                 };
                 self.each(|seed, sketch| {
-                    helix::storm::run(seed, &helix::storm::Options { sketch, ..options.clone() })
+                    storm::run(seed, &helix::Options { sketch, ..options.clone() })
                 })
             }
         }

@@ -27,12 +27,11 @@ use crate::helix::protocol::message::{Kind, Statement};
 use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::machine::Committed;
-use crate::sim::checker::{Checked, Violation};
+use crate::sim::checks::{Checked, Checks, Invariants, Violation};
+use crate::sim::helix::events::{self, INSTANCE};
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::sign_log::{SignLog, Word};
-use crate::sim::helix::words::{self, INSTANCE};
 use crate::sim::net::Flight;
-use crate::sim::world::Checks;
 
 /// What is believed of one node.
 #[derive(Debug, Default)]
@@ -135,12 +134,6 @@ impl Checker {
         self.decided.get(&height).map(|&(hash, _)| hash)
     }
 
-    /// The node's disk was emptied on purpose: nothing that it said binds it.
-    pub fn wiped(&mut self, node: NodeId) {
-        self.models.remove(&node);
-        self.sign_log.forget(node);
-    }
-
     fn model(&mut self, node: NodeId) -> &mut Model {
         self.models.entry(node).or_default()
     }
@@ -161,54 +154,10 @@ impl Checker {
         self.accepted.entry(block.hash(INSTANCE)).or_default().insert(node);
     }
 
-    /// Takes in what a node's machine applied and the digest of its state afterwards.
-    pub fn applied(&mut self, node: NodeId, entry: Committed<'_>, digest: u64) {
-        if self.liars.contains(&node) {
-            return;
-        }
-        let state = (crc32c::crc32c(entry.payload), digest);
-        let seen = *self.states.entry(entry.index).or_insert(state);
-        if seen.0 != state.0 {
-            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
-        } else if seen.1 != state.1 {
-            self.report("I11", format!("{node:?} has another state at {}", entry.index));
-        }
-    }
-
     /// The last command that anybody applied.
     #[must_use]
     pub fn applied_last(&self) -> u64 {
         self.states.last_key_value().map_or(0, |(&index, _)| index)
-    }
-
-    /// Takes in an event of a node.
-    pub fn event(&mut self, node: NodeId, event: Event) {
-        if self.liars.contains(&node) {
-            return;
-        }
-        self.count(event);
-        let outcome = match event {
-            Event::Started { tip, view } => self.started(node, tip, view),
-            Event::TermEntered { height, .. } => self.term(node, height),
-            Event::ViewEntered { height, view, entry, .. } => self.view(node, height, view, entry),
-            Event::Signed { kind, height, view, subject } => {
-                self.sign_log.signs(node, Word { height, view, kind, subject })
-            }
-            Event::Decided { height, hash, .. } | Event::Learned { height, hash } => {
-                self.decides(node, height, hash)
-            }
-            Event::Delivered { height, hash } => self.decides(node, height, hash),
-            Event::Evidence { node: of, kind, height, view } => {
-                self.evidence(of, kind, height, view)
-            }
-            Event::TermLeft { .. }
-            | Event::ViewLeft { .. }
-            | Event::Creating { .. }
-            | Event::Validating { .. }
-            | Event::Prepared { .. }
-            | Event::DeliveryFailed { .. } => Ok(()),
-        };
-        self.judge(node, outcome);
     }
 
     fn count(&mut self, event: Event) {
@@ -356,25 +305,6 @@ impl Checker {
         };
         if signers.iter().all(spare) { wrong("more than a quorum") } else { Ok(()) }
     }
-
-    /// Holds the sender of a frame to what it says in it.
-    pub(crate) fn listen(flight: &Flight, checker: &mut Self) {
-        let from = flight.from;
-        if checker.liars.contains(&from) {
-            return;
-        }
-        let message = match words::read(flight) {
-            Ok(message) => message,
-            Err(error) => {
-                let what = format!("{from:?} sends what cannot be read: {error}");
-                return checker.report("malformed", what);
-            }
-        };
-        for word in Word::all(&message) {
-            let outcome = checker.sign_log.sends(from, word);
-            checker.judge(from, outcome);
-        }
-    }
 }
 
 impl Checks for Checker {
@@ -384,6 +314,79 @@ impl Checks for Checker {
 
     fn report(&mut self, invariant: &'static str, what: String) {
         self.violation.get_or_insert(Violation { invariant, what });
+    }
+
+    fn applied(&mut self, node: NodeId, entry: Committed<'_>, digest: u64) {
+        if self.liars.contains(&node) {
+            return;
+        }
+        let state = (crc32c::crc32c(entry.payload), digest);
+        let seen = *self.states.entry(entry.index).or_insert(state);
+        if seen.0 != state.0 {
+            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
+        } else if seen.1 != state.1 {
+            self.report("I11", format!("{node:?} has another state at {}", entry.index));
+        }
+    }
+
+    fn restored(&mut self, _: NodeId, _: u64) {}
+}
+
+impl Invariants for Checker {
+    type Event = Event;
+
+    fn event(&mut self, node: NodeId, event: Event) {
+        if self.liars.contains(&node) {
+            return;
+        }
+        self.count(event);
+        let outcome = match event {
+            Event::Started { tip, view } => self.started(node, tip, view),
+            Event::TermEntered { height, .. } => self.term(node, height),
+            Event::ViewEntered { height, view, entry, .. } => self.view(node, height, view, entry),
+            Event::Signed { kind, height, view, subject } => {
+                self.sign_log.signs(node, Word { height, view, kind, subject })
+            }
+            Event::Decided { height, hash, .. } | Event::Learned { height, hash } => {
+                self.decides(node, height, hash)
+            }
+            Event::Delivered { height, hash } => self.decides(node, height, hash),
+            Event::Evidence { node: of, kind, height, view } => {
+                self.evidence(of, kind, height, view)
+            }
+            Event::TermLeft { .. }
+            | Event::ViewLeft { .. }
+            | Event::Creating { .. }
+            | Event::Validating { .. }
+            | Event::Prepared { .. }
+            | Event::DeliveryFailed { .. } => Ok(()),
+        };
+        self.judge(node, outcome);
+    }
+
+    fn sent(&mut self, flight: &Flight) {
+        let from = flight.from;
+        if self.liars.contains(&from) {
+            return;
+        }
+        let message = match events::read(flight) {
+            Ok(message) => message,
+            Err(error) => {
+                let what = format!("{from:?} sends what cannot be read: {error}");
+                return self.report("malformed", what);
+            }
+        };
+        for word in Word::all(&message) {
+            let outcome = self.sign_log.sends(from, word);
+            self.judge(from, outcome);
+        }
+    }
+
+    fn crashed(&mut self, _: NodeId) {}
+
+    fn wiped(&mut self, node: NodeId) {
+        self.models.remove(&node);
+        self.sign_log.forget(node);
     }
 }
 

@@ -9,25 +9,33 @@
 //! In reading order:
 //!
 //! - [`keys`]: signatures that are quick, and that nobody can forge for want of a way to ask;
-//! - [`words`]: events and frames, in the notation of the trace;
+//! - [`events`]: events and frames, in the notation of the trace;
 //! - [`schedule`]: who decides which height;
 //! - [`test_app`]: an application with blocks of its own, as slow, picky and broken as told;
-//! - [`commands`]: an application of clients' commands, and the clients' way to it;
 //! - [`sign_log`]: everything that each honest node has ever signed and sent;
 //! - [`checker`]: the invariants;
-//! - [`setup`], [`cluster`]: nodes in a world, and the trouble they can be given;
+//! - [`settings`], [`cluster`]: what one can ask of and do to a cluster of helix;
 //! - [`adversary`]: those who lie;
-//! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files.
+//! - [`cast`], `faults`: who takes part in a storm, and trouble that only helix suffers;
+//! - [`protocol`]: all of it, as the shared part wants to know it;
+//! - [`script`]: scenarios as text files.
 
 pub mod adversary;
+pub mod cast;
 pub mod checker;
 pub mod cluster;
-pub mod commands;
+pub mod events;
+mod faults;
 pub mod keys;
+mod life;
+pub mod protocol;
 pub mod schedule;
 pub mod script;
-pub mod setup;
+pub mod settings;
 pub mod sign_log;
-pub mod storm;
 pub mod test_app;
-pub mod words;
+
+pub use cast::{Cast, Choices};
+pub use cluster::{Cluster, Settings, Setup};
+pub use faults::Trouble;
+pub use protocol::{BLOCKS_AFTER, Fault, HEALING_VIEWS, Helix, Options, Report};

@@ -26,9 +26,10 @@ use std::time::Duration;
 use crate::id::{Height, NodeId, View};
 use crate::sim::cluster::Death;
 use crate::sim::helix::adversary::Lie;
-use crate::sim::helix::cluster::{Cluster, Setup};
+use crate::sim::helix::cluster::{Cluster, Settings, Setup};
+use crate::sim::helix::events::kind_of;
 use crate::sim::helix::test_app::Behaviour;
-use crate::sim::helix::words::kind_of;
+use crate::sim::machine::Ledger;
 use crate::sim::net::{Fate, Flight};
 use crate::sim::picture::Sketch;
 use crate::sim::script::{any_or_node, parse, parse_node, parse_span};
@@ -127,7 +128,7 @@ impl Rules {
 }
 
 struct Script {
-    cluster: Option<Cluster>,
+    cluster: Option<Cluster<Ledger>>,
     rules: Rc<RefCell<Rules>>,
     detail: Detail,
     sketch: Option<Sketch>,
@@ -153,7 +154,7 @@ impl Script {
         }
     }
 
-    fn cluster(&mut self) -> Result<&mut Cluster, String> {
+    fn cluster(&mut self) -> Result<&mut Cluster<Ledger>, String> {
         self.cluster.as_mut().ok_or_else(|| "`cluster N` must come first".into())
     }
 
@@ -232,8 +233,9 @@ impl Script {
             return Err("four to nine nodes".into());
         }
         let (detail, lines_max) = (self.detail, LINES_MAX);
-        let setup = Setup { nodes, manual, detail, lines_max, ..Setup::default() };
-        let mut cluster = Cluster::new(seed, setup);
+        let protocol = Settings { manual, ..Settings::default() };
+        let setup = Setup { nodes, detail, lines_max, protocol, ..Setup::default() };
+        let mut cluster = Cluster::new(seed, setup, Ledger::default);
         let rules = self.rules.clone();
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
         cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
@@ -310,8 +312,8 @@ impl Script {
                 cluster.world().note(format!("start {node:?}"));
                 return cluster.start(node).map_err(|fatal| fatal.to_string());
             }
-            "pause" => cluster.freeze(node, true),
-            "resume" => cluster.freeze(node, false),
+            "pause" => cluster.pause(node),
+            "resume" => cluster.resume(node),
             "stop" => {
                 let ended = cluster.shutdown(node, WAIT_MAX);
                 return ended.map(|_| ()).ok_or_else(|| "it does not end".into());

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::helix::protocol::block::Hash;
 use crate::helix::protocol::message::{Kind, Message, Vote};
 use crate::id::{Height, NodeId, View};
-use crate::sim::checker::Checked;
-use crate::sim::helix::words::INSTANCE;
+use crate::sim::checks::Checked;
+use crate::sim::helix::events::INSTANCE;
 
 /// One signed word, without its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use crate::helix::protocol::block::{Block, Hash};
 use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId};
 use crate::sim::helix::checker::Checker;
-use crate::sim::helix::words::INSTANCE;
+use crate::sim::helix::events::INSTANCE;
 
 /// What a test app's block says: who made it, which of its works it is, and whether it is any good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -6,15 +6,15 @@
 //!
 //! Mostly the bit turns out to be readable in the end and the node comes back. Sometimes the node is
 //! lost for good: it stays down, as a crashed one. It is not replaced by an empty one of the same
-//! name, because that one could vote again in a term in which it has voted. So a majority must
-//! stay.
+//! name, because that one could vote again where it has voted. So as many must stay as the protocol
+//! needs.
 
 use std::time::Duration;
 
 use crate::error::Fatal;
 use crate::id::NodeId;
 use crate::sim::cluster::{Cluster, Death};
-use crate::sim::machine::Ledger;
+use crate::sim::protocol::Protocol;
 use crate::sim::storm::Storm;
 use crate::sim::storm::faults::Repair;
 
@@ -31,7 +31,7 @@ pub(super) struct BitRot {
     bit: u8,
 }
 
-impl Storm<'_> {
+impl<P: Protocol> Storm<P> {
     /// Cuts the power of a node, flips a bit of its journal or its snapshot, and plans its start.
     pub(super) fn rot(&mut self, node: NodeId) {
         if self.rotten.contains_key(&node) || self.lost.contains(&node) {
@@ -75,8 +75,9 @@ impl Storm<'_> {
                     self.broken("rot", format!("{node:?} refused to start, but changed its disk"));
                 }
                 self.rot_refused += 1;
-                let lost_max = (self.cluster.members().len() - 1) / 2;
-                if self.lost.len() < lost_max && self.rng.chance(LOST) {
+                let mut lost = self.lost.clone();
+                lost.insert(node);
+                if P::may_lose(&self.cluster, &lost) && self.rng.chance(LOST) {
                     self.cluster.world().note(format!("{node:?} is lost"));
                     self.lost.insert(node);
                 } else {
@@ -102,8 +103,8 @@ impl Storm<'_> {
 
 /// The journal of a node and the rotten file. (What a crash left half done besides, and a snapshot
 /// that a newer one has replaced, may be cleared away by a start that then finds the rot.)
-fn contents(
-    cluster: &Cluster<Ledger>,
+fn contents<P: Protocol>(
+    cluster: &Cluster<P>,
     node: NodeId,
     rot: &BitRot,
 ) -> Vec<(String, Option<Vec<u8>>)> {

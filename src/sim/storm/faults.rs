@@ -8,8 +8,8 @@ use crate::env::Time;
 use crate::error::Fatal;
 use crate::id::NodeId;
 use crate::sim::cluster::{Cluster, Death};
-use crate::sim::machine::Ledger;
 use crate::sim::net::Weather;
+use crate::sim::protocol::Protocol;
 use crate::sim::storm::{Fault, Outcome, Storm};
 use crate::sim::world::Stopped;
 
@@ -24,18 +24,20 @@ const DRIFT_WILD: RangeInclusive<u64> = 500..=2_000;
 
 /// What will end a trouble.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Repair {
+pub(crate) enum Repair {
     Start(NodeId),
     Resume(NodeId),
     Room(NodeId),
     Steady(NodeId),
+    /// Of what only this protocol suffers.
+    Own(NodeId),
     Mend,
     Calm,
 }
 
-impl Storm<'_> {
+impl<P: Protocol> Storm<P> {
     pub(super) fn trouble(&mut self) -> Outcome<()> {
-        let longest = self.healing_max();
+        let longest = P::healing_max();
         let until = Time::ZERO + self.options.span.saturating_sub(longest);
         if self.options.faults.contains(&Fault::Drift) {
             self.cluster.members().into_iter().for_each(|node| self.repair(Repair::Steady(node)));
@@ -54,15 +56,15 @@ impl Storm<'_> {
     }
 
     /// Runs until `until`, with the repairs and the deaths on the way.
-    pub(super) fn run_to(&mut self, until: Time) -> Outcome<()> {
+    pub(crate) fn run_to(&mut self, until: Time) -> Outcome<()> {
         self.run_to_or(until, |_| false).map(|_| ())
     }
 
     /// The same, but not beyond the poll after which `done` holds; says whether it does.
-    pub(super) fn run_to_or(
+    pub(crate) fn run_to_or(
         &mut self,
         until: Time,
-        done: impl Fn(&Cluster<Ledger>) -> bool,
+        done: impl Fn(&Cluster<P>) -> bool,
     ) -> Outcome<bool> {
         loop {
             let repair = self.repairs.first_key_value().map(|(&(at, _), _)| at);
@@ -94,7 +96,7 @@ impl Storm<'_> {
         }
     }
 
-    pub(super) fn plan(&mut self, longest: Duration, repair: Repair) {
+    pub(crate) fn plan(&mut self, longest: Duration, repair: Repair) {
         let after = self.rng.between(Duration::from_millis(5), longest);
         self.planned += 1;
         self.repairs.insert((self.cluster.world().now() + after, self.planned), repair);
@@ -118,6 +120,7 @@ impl Storm<'_> {
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
             Repair::Steady(node) => self.set_clock(node, DRIFT),
+            Repair::Own(node) => P::relieve(&self.cluster, node),
             Repair::Mend => self.cluster.heal(),
             Repair::Calm => {
                 self.cluster.world().network(|network| network.set_weather(Weather::CALM));
@@ -132,20 +135,21 @@ impl Storm<'_> {
         self.cluster.world().note(format!("the clock of {node:?} runs at {rate} of 1000"));
     }
 
-    fn any_node(&self) -> NodeId {
-        let members = self.cluster.members();
-        members[self.rng.below(members.len())]
+    /// Any of those whose word counts: the others have trouble enough with themselves.
+    pub(crate) fn any_node(&self) -> NodeId {
+        let honest = self.cluster.honest();
+        honest[self.rng.below(honest.len())]
     }
 
     /// Prefers the leader: most of what can go wrong, goes wrong there.
     fn victim(&self) -> NodeId {
-        match self.cluster.leader() {
+        match P::leader(&self.cluster) {
             Some(leader) if self.rng.chance(400) => leader,
             _ => self.any_node(),
         }
     }
 
-    fn strike(&mut self, fault: Fault) -> Outcome<()> {
+    fn strike(&mut self, fault: Fault<P::Fault>) -> Outcome<()> {
         let node = self.victim();
         match fault {
             Fault::Crash => return self.crash(node),
@@ -180,8 +184,6 @@ impl Storm<'_> {
                 self.set_clock(node, DRIFT_WILD);
                 self.plan(Duration::from_secs(6), Repair::Steady(node));
             }
-            Fault::Churn => return self.churn(),
-            Fault::ForcedTransfer => self.cluster.force_transfer(self.any_node()),
             Fault::Upgrade => {
                 self.cluster.shutdown(node, UPGRADE_MAX);
                 self.checked(Stopped::Done)?;
@@ -192,8 +194,14 @@ impl Storm<'_> {
                 self.cluster.cancel_after(node, polls);
                 self.cluster.world().note(format!("{node:?} loses its role in {polls} polls"));
             }
+            Fault::Own(fault) => return P::strike(self, fault, node),
         }
         Ok(())
+    }
+
+    /// How a node dies: mostly its power is cut.
+    pub(crate) fn death(&self) -> Death {
+        if self.rng.chance(700) { Death::PowerCut } else { Death::Kill }
     }
 
     /// Kills a node after a few more of its polls, so that no moment is spared.
@@ -203,7 +211,7 @@ impl Storm<'_> {
         let until = world.now() + Duration::from_millis(200);
         let cluster = &self.cluster;
         self.checked(world.run_until(until, || cluster.polls(node) >= polls))?;
-        let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
+        let death = self.death();
         self.cluster.crash(node, death);
         self.plan(Duration::from_secs(4), Repair::Start(node));
         Ok(())
@@ -230,6 +238,7 @@ impl Storm<'_> {
             duplicate: [0, 50, 300][self.rng.below(3)],
             slow: [0, 20, 100][self.rng.below(3)],
             reorder: self.rng.chance(700),
+            deliver_corrupt: P::hands_on_damage(&self.cluster, &self.rng),
             delay_max: Duration::from_millis(self.rng.within(1..=80)),
             ..Weather::FOUL
         };

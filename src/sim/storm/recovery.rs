@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
-use crate::config::Timing;
 use crate::env::Time;
 use crate::id::NodeId;
-use crate::sim::client::PATIENCE_MAX;
-use crate::sim::machine::{Digest, Write};
+use crate::sim::machine::Digest;
+use crate::sim::protocol::Protocol;
 use crate::sim::storm::faults::Repair;
-use crate::sim::storm::{Fault, HEALING_ELECTIONS, Outcome, Storm};
+use crate::sim::storm::{Fault, Outcome, Storm};
+use crate::sim::workload::PATIENCE_MAX;
 use crate::sim::world::Stopped;
 
-impl Storm<'_> {
-    pub(super) fn healing_max(&self) -> Duration {
-        Timing::LAN.election_max * HEALING_ELECTIONS
-    }
+/// How often one looks whether order has returned.
+const LOOK: Duration = Duration::from_millis(20);
 
-    /// The nodes whose disks did not rot away.
+impl<P: Protocol> Storm<P> {
+    /// The nodes that must come back: honest, and their disks did not rot away.
     fn survivors(&self) -> Vec<NodeId> {
-        self.cluster.members().into_iter().filter(|node| !self.lost.contains(node)).collect()
+        self.cluster.honest().into_iter().filter(|node| !self.lost.contains(node)).collect()
     }
 
     /// Ends every trouble; returns how long it took until order was back.
@@ -31,64 +30,75 @@ impl Storm<'_> {
         for node in self.cluster.members() {
             self.cluster.disk(node).stall_until(healed);
             self.repair(Repair::Room(node));
+            self.repair(Repair::Own(node));
             self.repair(Repair::Resume(node));
             if self.options.faults.contains(&Fault::Drift) {
                 self.repair(Repair::Steady(node));
             }
         }
-        let until = healed + self.healing_max();
-        let took = self.settle(until)?;
-        self.serve(until)?;
-        self.clients.close();
-        self.converge(until)?;
+        let until = healed + P::healing_max();
+        let goal = P::goal(&self.cluster);
+        self.settle(goal, until)?;
+        let took = self.cluster.world().now().since(healed);
+        if P::takes_commands(&self.options) {
+            self.serve(until)?;
+            self.clients.close();
+            self.converge(until)?;
+        }
+        P::compare(&self.cluster).map_err(|(invariant, what)| self.broken(invariant, what))?;
         Ok(took)
     }
 
-    /// Runs until every node is up and follows one leader, and starts those that die meanwhile:
-    /// a disk error that was waiting for its write.
-    fn settle(&mut self, until: Time) -> Outcome<Duration> {
-        let healed = self.cluster.world().now();
+    /// Runs until order has returned, and starts those that die meanwhile: a disk error that was
+    /// waiting for its write.
+    fn settle(&mut self, goal: u64, until: Time) -> Outcome<()> {
         loop {
             self.cluster.reap();
             for node in self.cluster.members() {
                 self.repair(Repair::Start(node));
             }
+            if P::has_recovered(&self.cluster, &self.survivors(), goal) {
+                return Ok(());
+            }
             let now = self.cluster.world().now();
-            if self.cluster.settled_leader().is_some() {
-                return Ok(now.since(healed));
-            }
             if now >= until {
-                return Err(self.broken("I9", format!("no leader {:?} after the healing", until)));
+                let what = format!("no order {until:?} after the healing: {}", self.standing());
+                return Err(self.broken("I9", what));
             }
-            self.run_until(now + Duration::from_millis(20))?;
+            self.run_until(now + LOOK)?;
         }
     }
 
-    /// Every node takes a write and a read.
+    /// What each node is at, for the report of a failure.
+    fn standing(&self) -> String {
+        let of = |node| match self.cluster.node(node) {
+            Some(handle) => format!("{node:?} {}", P::standing(&handle)),
+            None => format!("{node:?} is down"),
+        };
+        self.survivors().into_iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Every node serves.
     fn serve(&mut self, until: Time) -> Outcome<()> {
-        for (node, client) in self.survivors().into_iter().zip(1_000_000..) {
+        for (node, client) in self.survivors().into_iter().zip(0..) {
             let mut seq = 0;
             loop {
-                self.settle(until)?;
-                let Some(handle) = self.cluster.node(node) else {
+                self.settle(0, until)?;
+                let Some(handle) = self.cluster.directory().node(node) else {
                     continue;
                 };
                 seq += 1;
-                let write = Write { client, seq };
-                self.clients.expect(write);
-                let answer = self.cluster.run(async move {
-                    handle.propose(write.command(0)).await?;
-                    handle.read(|ledger| ledger.writes().iter().any(|&(_, w)| w == write)).await
-                });
+                let answer = self.cluster.run((self.workload.serve)(handle, client, seq));
                 self.checked(Stopped::Done)?;
                 match answer {
                     Some(Ok(true)) => break,
                     Some(Ok(false)) => {
-                        return Err(self.broken("I8", format!("{node:?} does not show {write}")));
+                        let what = format!("{node:?} does not show what it was given");
+                        return Err(self.broken("I8", what));
                     }
                     // It died of a disk error that was still waiting, or its leader did.
                     Some(Err(_)) if self.cluster.world().now() < until => {
-                        let later = self.cluster.world().now() + Duration::from_millis(20);
+                        let later = self.cluster.world().now() + LOOK;
                         self.run_until(later)?;
                     }
                     other => {
@@ -105,7 +115,7 @@ impl Storm<'_> {
     fn converge(&mut self, until: Time) -> Outcome<()> {
         let until = until + PATIENCE_MAX;
         loop {
-            self.settle(until)?;
+            self.settle(0, until)?;
             if self.clients.are_done() && self.are_equal() {
                 break;
             }
@@ -114,25 +124,28 @@ impl Storm<'_> {
                 let what = format!("clients done: {}, states differ", self.clients.are_done());
                 return Err(self.broken("I9", what));
             }
-            self.run_until(now + Duration::from_millis(20))?;
+            self.run_until(now + LOOK)?;
         }
-        let first = self.survivors()[0];
-        let node = self.cluster.node(first).expect("settled means that all are up");
-        let compared = node.read_stale(|ledger| self.clients.compare(ledger));
-        compared.map_err(|what| self.broken("I8", what))
+        let Some(finally) = &self.workload.finally else { return Ok(()) };
+        for node in self.survivors() {
+            let Some(handle) = self.cluster.directory().node(node) else { continue };
+            let judged = handle.read_stale(|machine| finally(machine));
+            judged.map_err(|what| self.broken("I8", format!("{node:?}: {what}")))?;
+        }
+        Ok(())
     }
 
     fn are_equal(&self) -> bool {
-        let decided = self.cluster.world().checker().borrow().decided();
+        let last = P::position(&self.cluster.world().checker().borrow());
         let state = |node| {
-            let node = self.cluster.node(node)?;
+            let node = self.cluster.directory().node(node)?;
             let status = node.status();
-            let digest = node.read_stale(|ledger| ledger.digest());
-            Some((status.commit_index, status.applied_index, digest))
+            let digest = node.read_stale(|machine| machine.digest());
+            Some((status.commit_index.0, status.applied_index.0, digest))
         };
         let states: Vec<_> = self.survivors().into_iter().map(state).collect();
         let complete = |state: &Option<_>| {
-            state.is_some_and(|(commit, applied, _)| commit == decided && applied == decided)
+            state.is_some_and(|(commit, applied, _)| commit >= last && applied >= last)
         };
         states.iter().all(|state| complete(state) && *state == states[0])
     }

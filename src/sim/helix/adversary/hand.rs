@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::env::net::{Net, Wire};
 use crate::env::{Clock, Rng};
+use crate::helix::Event;
 use crate::helix::protocol::block::{Block, Hash};
 use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::message::{Envelope, Message};
@@ -17,9 +18,9 @@ use crate::helix::protocol::signer::Signer;
 use crate::id::{Height, NodeId, View};
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
+use crate::sim::helix::events::INSTANCE;
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::TestBlock;
-use crate::sim::helix::words::INSTANCE;
 use crate::sim::net::{Flight, Network};
 use crate::sim::trace::Trace;
 
@@ -72,7 +73,7 @@ pub struct Hand {
     pub ground: Option<(Height, Hash, NodeId)>,
     pub(crate) clock: Clock,
     pub(crate) network: Rc<RefCell<Network>>,
-    pub(crate) trace: Rc<Trace>,
+    pub(crate) trace: Rc<Trace<Event>>,
 }
 
 impl Hand {

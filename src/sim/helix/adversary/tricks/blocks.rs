@@ -7,8 +7,8 @@ use crate::helix::protocol::message::{HEIGHT_MAX, Kind, Message, Signature};
 use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
+use crate::sim::helix::events::INSTANCE;
 use crate::sim::helix::test_app::TestBlock;
-use crate::sim::helix::words::INSTANCE;
 
 /// Proposes bad blocks.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::helix::protocol::block::Hash;
 use crate::helix::protocol::message::{Envelope, HEIGHT_MAX, Kind, Message, VIEW_MAX};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
-use crate::sim::helix::words::INSTANCE;
+use crate::sim::helix::events::INSTANCE;
 
 /// Says nothing.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::helix::protocol::message::{Envelope, Kind, Message, NewView, Signatur
 use crate::helix::protocol::proof::{BlockProof, PreparedProof};
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
-use crate::sim::helix::words::INSTANCE;
+use crate::sim::helix::events::INSTANCE;
 
 /// Two blocks for two halves, and votes for both.
 #[derive(Debug, Default)]

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use crate::env::Rng;
 use crate::helix::protocol::app::Keys;
 use crate::helix::protocol::config::{Limits, Timing};
 use crate::helix::protocol::keys::Ed25519;
 use crate::id::NodeId;
-use crate::sim::executor::Order;
 use crate::sim::helix::keys::Ring;
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::Behaviour;
-use crate::sim::trace::{Detail, TAIL_LINES};
 
 /// How patient simulated nodes are: half a second for the first view, four for the longest.
 pub const TIMING: Timing = Timing {
@@ -38,65 +37,53 @@ pub enum Signing {
     Real,
 }
 
-/// What a cluster is made of.
+/// What only a cluster of helix is made of.
 #[derive(Debug, Clone)]
-pub struct Setup {
-    /// How many nodes; their ids are 1, 2, ...
-    pub nodes: u64,
+pub struct Settings {
     /// Who decides.
     pub schedule: CommitteeSchedule,
-    /// How ready tasks are chosen.
-    pub order: Order,
-    /// How patient they are.
+    /// How patient the nodes are.
     pub timing: Timing,
     /// What they take on.
     pub limits: Limits,
     /// How their applications work at first.
     pub behaviour: Behaviour,
-    /// Blocks carry clients' commands for a ledger, instead of the stones of a test app. All nodes
+    /// Blocks carry clients' commands for a state machine, instead of those of a test app. All nodes
     /// are members then, alike, and views end by the clock.
     pub commands: bool,
     /// Which signatures they make.
     pub signing: Signing,
-    /// Whether views end by hand only, see [`Cluster::elapse`](crate::sim::helix::cluster::Cluster::elapse).
+    /// Whether views end by hand only, see [`Cluster::elapse`](crate::sim::cluster::Cluster::elapse).
     pub manual: bool,
-    /// How much of the record is kept.
-    pub detail: Detail,
-    /// How many lines of it.
-    pub lines_max: usize,
-    /// Whether each line is printed as it happens.
-    pub print: bool,
 }
 
-impl Default for Setup {
-    /// Four nodes in one rack.
+impl Default for Settings {
+    /// All alike, and quick.
     fn default() -> Self {
         Self {
-            nodes: 4,
             schedule: CommitteeSchedule::Sticky,
-            order: Order::Seeded,
             timing: TIMING,
             limits: TINY,
             behaviour: Behaviour::STEADY,
             commands: false,
             signing: Signing::Simulated,
             manual: false,
-            detail: Detail::Events,
-            lines_max: TAIL_LINES,
-            print: false,
         }
     }
 }
 
-impl Setup {
-    /// The keys of one node.
-    pub(crate) fn keys(&self, ring: &Ring, node: NodeId) -> Box<dyn Keys> {
+impl Settings {
+    /// The keys of one of `nodes` nodes, in the cluster of a seed.
+    pub(crate) fn keys(&self, seed: u64, nodes: u64, node: NodeId) -> Box<dyn Keys> {
         let secret = |node: NodeId| [u8::try_from(node.0).unwrap_or(u8::MAX); 32];
         match self.signing {
-            Signing::Simulated => Box::new(ring.keys(node)),
+            Signing::Simulated => {
+                let secrets = Rng::seeded(seed ^ 0x5ec2_e75e_c2e7);
+                Box::new(Ring::new(&secrets, (1..=nodes).map(NodeId)).keys(node))
+            }
             Signing::Real => {
                 let public = |node| (node, Ed25519::public_of(secret(node)));
-                let publics = (1..=self.nodes).map(NodeId).map(public).collect();
+                let publics = (1..=nodes).map(NodeId).map(public).collect();
                 Box::new(Ed25519::new(secret(node), publics).expect("distinct keys"))
             }
         }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::id::{Index, NodeId, Term};
-use crate::sim::checker::{Checked, Claim};
+use crate::sim::checks::Checked;
+use crate::sim::raft::checker::Claim;
 
 /// An entry as far as invariants look at it.
 #[derive(Clone, Copy, PartialEq, Eq)]

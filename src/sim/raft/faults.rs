@@ -7,15 +7,25 @@ use std::time::Duration;
 
 use crate::config::Timing;
 use crate::id::{Index, NodeId};
-use crate::sim::cluster::{Cluster, Death};
-use crate::sim::machine::Ledger;
-use crate::sim::storm::faults::Repair;
-use crate::sim::storm::{Outcome, Storm};
+use crate::sim::cluster::Death;
+use crate::sim::machine::Digest;
+use crate::sim::raft::{Cluster, Raft};
+use crate::sim::storm::{Outcome, Repair, Storm};
 
 /// The longest reign: about as long as it takes to bring the others up to date in foul weather.
 const REIGN_MAX: Duration = Duration::from_millis(300);
 
-impl Storm<'_> {
+/// Trouble that only raft suffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Leader after leader is cut off just after its election, while the one before it comes back.
+    Churn,
+    /// A follower takes it that its leader wants to be relieved, however far behind it is: it stands
+    /// for election without asking first whether it would be elected.
+    ForcedTransfer,
+}
+
+impl<M: Digest> Storm<Raft<M>> {
     /// Ends a few reigns in a row.
     pub(super) fn churn(&mut self) -> Outcome<()> {
         for _ in 0..self.rng.within(2..=6) {
@@ -24,7 +34,7 @@ impl Storm<'_> {
                 self.depose(leader);
             }
             let until = self.cluster.world().now() + 5 * Timing::LAN.election_max;
-            let next = |cluster: &Cluster<Ledger>| reigns_of(cluster) > reigns;
+            let next = |cluster: &Cluster<M>| reigns_of(cluster) > reigns;
             if !self.run_to_or(until, next)? {
                 break;
             }
@@ -42,7 +52,7 @@ impl Storm<'_> {
             1 => self.run_to(now + self.rng.between(Duration::ZERO, REIGN_MAX)),
             _ => {
                 let decided = decided_in(&self.cluster);
-                let next = |cluster: &Cluster<Ledger>| decided_in(cluster) > decided;
+                let next = |cluster: &Cluster<M>| decided_in(cluster) > decided;
                 self.run_to_or(now + REIGN_MAX, next).map(|_| ())
             }
         }
@@ -68,10 +78,10 @@ impl Storm<'_> {
 }
 
 /// How many leaders there have been.
-fn reigns_of(cluster: &Cluster<Ledger>) -> u64 {
+fn reigns_of<M: Digest>(cluster: &Cluster<M>) -> u64 {
     cluster.world().checker().borrow().coverage().leaders
 }
 
-fn decided_in(cluster: &Cluster<Ledger>) -> Index {
+fn decided_in<M: Digest>(cluster: &Cluster<M>) -> Index {
     cluster.world().checker().borrow().decided()
 }

@@ -17,29 +17,15 @@
 //! [`history`](crate::sim::history), the return to order (I9) by the storms.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::id::{Index, NodeId, Term};
 use crate::machine::Committed;
 use crate::quorum::majority;
 use crate::raft::{Event, Role};
-use crate::sim::model::{Change, Model, Slot};
-use crate::sim::world::Checks;
-
-/// A broken invariant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Its name: `I1` to `I11`, or what else went wrong.
-    pub invariant: &'static str,
-    /// What was seen.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.what)
-    }
-}
+use crate::sim::checks::{Checked, Checks, Invariants, Violation};
+use crate::sim::net::Flight;
+use crate::sim::raft::events;
+use crate::sim::raft::model::{Change, Model, Slot};
 
 /// What a node says to another that it must never take back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,17 +83,6 @@ impl Checker {
         Self { members, ..Self::default() }
     }
 
-    /// The first broken invariant, if any.
-    #[must_use]
-    pub fn violation(&self) -> Option<&Violation> {
-        self.violation.as_ref()
-    }
-
-    /// Records a broken invariant that was found elsewhere; the first one stays.
-    pub fn report(&mut self, invariant: &'static str, what: String) {
-        self.violation.get_or_insert(Violation { invariant, what });
-    }
-
     /// What happened so far, counted.
     #[must_use]
     pub fn coverage(&self) -> Coverage {
@@ -132,49 +107,8 @@ impl Checker {
         Index(self.decided.len() as u64)
     }
 
-    /// A power cut or a kill: the node's memory is gone.
-    pub fn crashed(&mut self, node: NodeId) {
-        self.model(node).crash();
-    }
-
-    /// The node's disk was emptied or damaged on purpose: nothing that it said binds it.
-    pub fn wiped(&mut self, node: NodeId) {
-        self.nodes.insert(node, Model::default());
-    }
-
     fn model(&mut self, node: NodeId) -> &mut Model {
         self.nodes.entry(node).or_default()
-    }
-
-    /// Takes in an event of a node.
-    pub fn event(&mut self, node: NodeId, event: Event) {
-        self.count(event);
-        if self.model(node).recovers() && !matches!(event, Event::Appended { .. }) {
-            let what = format!("{node:?} does not have the log that it says it started with");
-            self.report("I5", what);
-        }
-        let outcome = match event {
-            Event::Started { term, vote, snapshot, durable } => {
-                self.started(node, term, vote, snapshot, durable)
-            }
-            Event::Entered { role, term, .. } => self.entered(node, role, term),
-            Event::Left { .. } => Ok(()),
-            Event::HardStateSet { term, vote } => self.model(node).promise(term, vote),
-            Event::Appended { index, term, digest } => {
-                self.appended(node, index, Slot { term, digest })
-            }
-            Event::Truncated { from } => self.truncated(node, from),
-            Event::Synced { index } => self.model(node).synced(index),
-            Event::Committed { index } => self.committed(node, index),
-            Event::Applied { index } => self.model(node).apply(index),
-            Event::Compacted { index, term } | Event::Installed { index, term } => {
-                let install = matches!(event, Event::Installed { .. });
-                self.covered(node, index, term, install)
-            }
-        };
-        if let Err((invariant, what)) = outcome {
-            self.report(invariant, format!("{node:?}: {what}"));
-        }
     }
 
     fn started(
@@ -291,28 +225,6 @@ impl Checker {
         if install { self.compare_restored(node) } else { Ok(()) }
     }
 
-    /// Takes in what a node's machine applied and the digest of its state afterwards.
-    pub fn applied(&mut self, node: NodeId, entry: Committed<'_>, digest: u64) {
-        let outcome = self.model(node).feed(Index(entry.index));
-        let state = (crc32c::crc32c(entry.payload), digest);
-        let seen = *self.states.entry(entry.index).or_insert(state);
-        if let Err((invariant, what)) = outcome {
-            self.report(invariant, format!("{node:?}: {what}"));
-        } else if seen.0 != state.0 {
-            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
-        } else if seen.1 != state.1 {
-            self.report("I11", format!("{node:?} has another state at {}", entry.index));
-        }
-    }
-
-    /// Takes in that a node's machine was replaced by a snapshot, and its digest.
-    pub fn restored(&mut self, node: NodeId, digest: u64) {
-        self.model(node).restored = Some(digest);
-        if let Err((invariant, what)) = self.compare_restored(node) {
-            self.report(invariant, format!("{node:?}: {what}"));
-        }
-    }
-
     /// Compares a restored state with what others had there, once both the state and the index
     /// that it belongs to are known.
     fn compare_restored(&mut self, node: NodeId) -> Checked {
@@ -340,16 +252,79 @@ impl Checker {
 
 impl Checks for Checker {
     fn violation(&self) -> Option<&Violation> {
-        self.violation()
+        self.violation.as_ref()
     }
 
     fn report(&mut self, invariant: &'static str, what: String) {
-        self.report(invariant, what);
+        self.violation.get_or_insert(Violation { invariant, what });
+    }
+
+    fn applied(&mut self, node: NodeId, entry: Committed<'_>, digest: u64) {
+        let outcome = self.model(node).feed(Index(entry.index));
+        let state = (crc32c::crc32c(entry.payload), digest);
+        let seen = *self.states.entry(entry.index).or_insert(state);
+        if let Err((invariant, what)) = outcome {
+            self.report(invariant, format!("{node:?}: {what}"));
+        } else if seen.0 != state.0 {
+            self.report("I4", format!("{node:?} applies another command at {}", entry.index));
+        } else if seen.1 != state.1 {
+            self.report("I11", format!("{node:?} has another state at {}", entry.index));
+        }
+    }
+
+    fn restored(&mut self, node: NodeId, digest: u64) {
+        self.model(node).restored = Some(digest);
+        if let Err((invariant, what)) = self.compare_restored(node) {
+            self.report(invariant, format!("{node:?}: {what}"));
+        }
     }
 }
 
-/// Nothing, or the invariant that is broken and how.
-pub(crate) type Checked = Result<(), (&'static str, String)>;
+impl Invariants for Checker {
+    type Event = Event;
+
+    fn event(&mut self, node: NodeId, event: Event) {
+        self.count(event);
+        if self.model(node).recovers() && !matches!(event, Event::Appended { .. }) {
+            let what = format!("{node:?} does not have the log that it says it started with");
+            self.report("I5", what);
+        }
+        let outcome = match event {
+            Event::Started { term, vote, snapshot, durable } => {
+                self.started(node, term, vote, snapshot, durable)
+            }
+            Event::Entered { role, term, .. } => self.entered(node, role, term),
+            Event::Left { .. } => Ok(()),
+            Event::HardStateSet { term, vote } => self.model(node).promise(term, vote),
+            Event::Appended { index, term, digest } => {
+                self.appended(node, index, Slot { term, digest })
+            }
+            Event::Truncated { from } => self.truncated(node, from),
+            Event::Synced { index } => self.model(node).synced(index),
+            Event::Committed { index } => self.committed(node, index),
+            Event::Applied { index } => self.model(node).apply(index),
+            Event::Compacted { index, term } | Event::Installed { index, term } => {
+                let install = matches!(event, Event::Installed { .. });
+                self.covered(node, index, term, install)
+            }
+        };
+        if let Err((invariant, what)) = outcome {
+            self.report(invariant, format!("{node:?}: {what}"));
+        }
+    }
+
+    fn sent(&mut self, flight: &Flight) {
+        events::listen(flight, self);
+    }
+
+    fn crashed(&mut self, node: NodeId) {
+        self.model(node).crash();
+    }
+
+    fn wiped(&mut self, node: NodeId) {
+        self.nodes.insert(node, Model::default());
+    }
+}
 
 fn decided_at(decided: &[Decided], index: Index) -> Option<Decided> {
     let at = usize::try_from(index.0).ok()?.checked_sub(1)?;

@@ -1,0 +1,100 @@
+//! How a node of helix lives in the simulator: an engine with blocks of a test app or with clients'
+//! commands on top, and a liar between it and the network, if one sits there.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::env::Env;
+use crate::env::net::{NetLimits, Wire, net};
+use crate::error::Fatal;
+use crate::helix::commands::node::{Node, Options};
+use crate::helix::protocol::app::{App, Trigger};
+use crate::helix::protocol::config::Config;
+use crate::helix::protocol::node::Engine;
+use crate::helix::protocol::trigger::Timer;
+use crate::id::{ClusterId, Height, NodeId, View};
+use crate::scope::first::{First, first};
+use crate::sim::cluster::Handle;
+use crate::sim::helix::adversary::hand::perform;
+use crate::sim::helix::adversary::{Hand, Trick};
+use crate::sim::helix::cluster::Cluster;
+use crate::sim::helix::events::INSTANCE;
+use crate::sim::helix::schedule::Scheduled;
+use crate::sim::machine::Digest;
+
+/// The future of one life.
+pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
+
+/// An engine, the handle for its clients, if it has any, and its life.
+type Begun<M> = (Engine, Option<Handle<M>>, Boxed);
+
+impl<M: Digest> Cluster<M> {
+    /// An engine for one life, with the blocks or the commands on top.
+    pub(super) fn engine(&self, node: NodeId, config: Config, env: Env) -> Result<Begun<M>, Fatal> {
+        let observer = self.observer(node);
+        if !self.setup().protocol.commands {
+            self.test_app(node).begin();
+            let app = self.app(node, &env);
+            let (engine, life) = Engine::start(config, env, app, observer)?;
+            return Ok((engine, None, Box::pin(life)));
+        }
+        let options = Options { command_bytes_max: 1 << 10, ..Options::new(&config.timing) };
+        let (keys, machine) = (self.keys(node), self.machine(node));
+        let (served, life) = Node::start(config, options, env, keys, machine, observer)?;
+        let engine = served.engine().clone();
+        let handle = (!self.own(node).lies).then(|| served.into());
+        Ok((engine, handle, Box::pin(life)))
+    }
+
+    fn app(&self, node: NodeId, env: &Env) -> App {
+        let (slot, setup) = (self.own(node), self.setup());
+        let timing = setup.protocol.timing;
+        let timer = Timer::new(env.clock.clone(), timing.base, timing.cap);
+        let trigger: Box<dyn Trigger> =
+            if setup.protocol.manual { Box::new(slot.trigger.clone()) } else { Box::new(timer) };
+        let (schedule, nodes) = (setup.protocol.schedule.clone(), setup.nodes);
+        App {
+            membership: Box::new(Scheduled { schedule, nodes }),
+            blocks: Box::new(slot.test_app.clone()),
+            chain: Box::new(slot.test_app.clone()),
+            keys: self.keys(node),
+            trigger,
+        }
+    }
+
+    /// Sets a liar between the network and its puppet.
+    pub(super) fn lie(
+        &self,
+        node: NodeId,
+        trick: Box<dyn Trick>,
+        life: Boxed,
+        puppet: Wire,
+    ) -> (Boxed, Wire) {
+        let (outer, wire) = net(node, [], NetLimits::default());
+        let (world, setup) = (self.world(), self.setup());
+        let hand = Hand {
+            me: node,
+            nodes: setup.nodes,
+            schedule: setup.protocol.schedule.clone(),
+            signer: self.signer(node, INSTANCE),
+            abroad: self.signer(node, ClusterId(INSTANCE.0 + 1)),
+            rng: world.rng().fork(),
+            lore: VecDeque::new(),
+            height: Height(1),
+            view: View::ZERO,
+            ground: None,
+            clock: world.clock(),
+            network: world.network_handle(),
+            trace: world.trace().clone(),
+        };
+        let lying = perform(trick, hand, outer, Some(puppet));
+        let both = async move {
+            match first(life, lying).await {
+                First::A(ended) => ended,
+                First::B(()) => Ok(()),
+            }
+        };
+        (Box::pin(both), wire)
+    }
+}
