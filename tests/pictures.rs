@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quorate::sim::checks::Checks as _;
 use quorate::sim::picture::{Picture, Sketch, Window};
-use quorate::sim::world::Checks as _;
-use quorate::sim::{helix, script, storm};
+use quorate::sim::{helix, raft, script, storm};
 
 /// A picture that is shown is not larger than this.
 const BYTES_MAX: usize = 60_000;
@@ -68,7 +68,8 @@ fn nothing_is_cut_from_the_manuals_pictures() {
 #[test]
 fn a_storm_that_fails_leaves_a_picture_of_what_led_to_it() {
     let sketch = Sketch::new(Window::default());
-    let options = storm::Options { sketch: Some(sketch.clone()), ..Default::default() };
+    let options: raft::Options =
+        raft::Options { sketch: Some(sketch.clone()), ..Default::default() };
     let outcome = storm::cause(1, &options, |cluster| {
         cluster.run_until_led(Duration::from_secs(5));
         cluster.world().checker().borrow_mut().report("I0", "planted <here>".into());
@@ -82,8 +83,9 @@ fn a_storm_that_fails_leaves_a_picture_of_what_led_to_it() {
 #[test]
 fn a_storm_of_helix_that_fails_leaves_a_picture_of_what_led_to_it() {
     let sketch = Sketch::new(Window::default());
-    let options = helix::storm::Options { sketch: Some(sketch.clone()), ..Default::default() };
-    let outcome = helix::storm::cause(1, &options, |cluster| {
+    let options: helix::Options =
+        helix::Options { sketch: Some(sketch.clone()), ..Default::default() };
+    let outcome = storm::cause(1, &options, |cluster| {
         cluster.world().run_for(Duration::from_millis(30));
         cluster.world().checker().borrow_mut().report("I0", "planted".into());
     });
