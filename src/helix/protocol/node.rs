@@ -195,6 +195,12 @@ impl Engine {
         self.0.journal.is_full()
     }
 
+    /// Hands the node over to the simulator's cancel injector, before its life begins.
+    #[cfg(feature = "sim")]
+    pub(crate) fn expose_to(&self, cancel_injector: crate::scope::cancel::CancelInjector) {
+        self.0.cancel_injector.replace(cancel_injector);
+    }
+
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
     /// [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
@@ -257,7 +263,22 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
 
 /// Height after height, until the node must stop.
 async fn rule(core: &Core) -> Stop {
-    match heights(core).await {
+    #[cfg(not(feature = "sim"))]
+    let heights = heights(core);
+    #[cfg(feature = "sim")]
+    let cancel_injector = core.cancel_injector.borrow().clone();
+    #[cfg(feature = "sim")]
+    let cancels = cancel_injector.cancels();
+    #[cfg(feature = "sim")]
+    let heights = cancel_injector.over(|| {
+        if cancel_injector.cancels() > cancels {
+            let height = core.tip().height.next();
+            let why = crate::helix::protocol::event::CANCELLED;
+            core.observer.tell(|| Event::TermLeft { height, why });
+        }
+        heights(core)
+    });
+    match heights.await {
         Ok(never) => match never {},
         Err(stop) => stop,
     }
@@ -299,10 +320,16 @@ async fn follow(core: &Core, ended: Ended) -> Result<(), Stop> {
 /// Delivers what an earlier life decided and the application does not have.
 async fn deliver_again(core: &Core) -> Result<(), Stop> {
     let (mut height, tip) = (core.chain.height(), core.tip().height);
+    height = height.max(core.present.delivered.get());
     core.present.delivered.set(height);
     while height < tip {
         let bytes_max = core.config.limits.fetch_bytes_max;
-        let blocks = core.block_store().read(&core.journal, height.next(), bytes_max)?;
+        // The last one may be on its way to the disk, if it is this life that decided it.
+        let last = core.tip().decided.clone().filter(|_| height.next() == tip);
+        let blocks = match last {
+            Some(last) => vec![last],
+            None => core.block_store().read(&core.journal, height.next(), bytes_max)?,
+        };
         if blocks.is_empty() {
             let next = height.next();
             core.trouble(format!("block {next} is not in the journal: give it to the application"));
