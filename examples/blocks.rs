@@ -46,9 +46,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [nodes, keys, blocks] = &arguments[..] {
         let number = |text: &String| text.parse().expect("a number");
-        return println!("{}", measure(number(nodes), keys, number(blocks)));
+        return quorate::env::output::line(format_args!(
+            "{}",
+            measure(number(nodes), keys, number(blocks))
+        ));
     }
-    println!(
+    quorate::env::output::line(format_args!(
         "{:>5} {:>8} {:>8} {:>10} {:>12} {:>14} {:>12} {:>8} {:>11}",
         "nodes",
         "keys",
@@ -59,7 +62,7 @@ fn main() {
         "signed/block",
         "peak MB",
         "journals MB"
-    );
+    ));
     let itself = std::env::current_exe().expect("a program has a path");
     for keys in ["null", "ed25519"] {
         for (nodes, blocks) in [(4, 8_000), (7, 4_000), (13, 1_500)] {
@@ -67,7 +70,9 @@ fn main() {
             let arguments = [nodes.to_string(), keys.to_string(), blocks.to_string()];
             let output = Command::new(&itself).args(arguments).output().expect("it starts");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            print!("{}", String::from_utf8_lossy(&output.stdout));
+            let _lost = quorate::env::output::write(
+                format!("{}", String::from_utf8_lossy(&output.stdout)).as_bytes(),
+            );
         }
     }
 }

@@ -38,10 +38,16 @@ impl StateMachine for Counter {
 }
 
 fn main() {
-    println!("{:>10} {:>12} {:>12}", "in flight", "commits/s", "us a commit");
+    quorate::env::output::line(format_args!(
+        "{:>10} {:>12} {:>12}",
+        "in flight", "commits/s", "us a commit"
+    ));
     for in_flight in [1, 256, 4096] {
         let rate = measure(in_flight, Duration::from_secs(3));
-        println!("{in_flight:>10} {rate:>12.0} {:>12.2}", 1e6 / rate);
+        quorate::env::output::line(format_args!(
+            "{in_flight:>10} {rate:>12.0} {:>12.2}",
+            1e6 / rate
+        ));
     }
 }
 

@@ -60,10 +60,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..3 {
             let command = Bytes::copy_from_slice(&1u64.to_le_bytes());
             let applied = node.propose(command).await?;
-            println!("entry {}: the counter is {}", applied.index, applied.response?);
+            quorate::env::output::line(format_args!(
+                "entry {}: the counter is {}",
+                applied.index, applied.response?
+            ));
         }
         let read = node.read(|counter| counter.0).await?;
-        println!("a linearizable read says {read}; the journal is in {}", folder.display());
+        quorate::env::output::line(format_args!(
+            "a linearizable read says {read}; the journal is in {}",
+            folder.display()
+        ));
         node.shutdown();
         life.await?;
         Ok(())

@@ -28,5 +28,8 @@ fn main() {
 
     // The others hear of the decision with the leader's next sign of life.
     cluster.world().run_for(Duration::from_millis(150));
-    println!("the same seed tells the same story: hash {:016x}", cluster.world().trace().hash());
+    quorate::env::output::line(format_args!(
+        "the same seed tells the same story: hash {:016x}",
+        cluster.world().trace().hash()
+    ));
 }

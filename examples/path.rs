@@ -58,7 +58,10 @@ fn conduct() -> Result<(), Box<dyn Error>> {
     for listener in held {
         ports.push(listener?.local_addr()?.port().to_string());
     }
-    println!("{:>10} {:>12} {:>12}", "in flight", "commits/s", "us a commit");
+    quorate::env::output::line(format_args!(
+        "{:>10} {:>12} {:>12}",
+        "in flight", "commits/s", "us a commit"
+    ));
     let start = |node: usize| -> std::io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(node.to_string()).args(&ports).stdout(Stdio::piped()).spawn()
@@ -77,7 +80,7 @@ fn conduct() -> Result<(), Box<dyn Error>> {
         if line == "done" {
             break;
         }
-        println!("{line}");
+        quorate::env::output::line(format_args!("{line}"));
     }
     for mut member in members {
         member.kill()?;
@@ -138,11 +141,14 @@ async fn load(node: Node<Nothing>, clock: Clock, spawner: Spawner) {
         let (before, start) = (done.get(), clock.now());
         clock.sleep(SPAN).await;
         let rate = (done.get() - before) as f64 / (clock.now() - start).as_secs_f64();
-        println!("{in_flight:>10} {rate:>12.0} {:>12.2}", 1e6 / rate);
+        quorate::env::output::line(format_args!(
+            "{in_flight:>10} {rate:>12.0} {:>12.2}",
+            1e6 / rate
+        ));
         stop.set(true);
         for client in clients {
             client.await;
         }
     }
-    println!("done");
+    quorate::env::output::line(format_args!("done"));
 }

@@ -63,7 +63,7 @@ fn print_switches(what: &str, before: &BTreeMap<String, u64>, span: Duration) {
             format!("{name} {:.0}/s", count as f64 / span.as_secs_f64())
         })
         .collect();
-    println!("  {what:<44} switches: {}", each.join(", "));
+    quorate::env::output::line(format_args!("  {what:<44} switches: {}", each.join(", ")));
 }
 
 async fn round_trip(stream: &mut TcpStream) -> std::io::Result<()> {
@@ -112,12 +112,12 @@ async fn busy(clock: &Clock, stream: &mut TcpStream, rounds: u32) -> std::io::Re
     let all = clock.now().since(start);
     spans.sort_unstable();
     let at = |per_mille: usize| spans[(spans.len() - 1) * per_mille / 1000];
-    println!(
+    quorate::env::output::line(format_args!(
         "  one round trip after the other: mean {:?}, p50 {:?}, p99 {:?}",
         all / rounds,
         at(500),
         at(990)
-    );
+    ));
     Ok(())
 }
 
@@ -150,7 +150,9 @@ async fn crowd(clock: &Clock, executor: &LocalExecutor<'_>, rounds: u32) -> std:
         task.await?;
     }
     let each = clock.now().since(start) / (rounds / PAIRS * PAIRS * 2);
-    println!("  {PAIRS} pairs of sockets on the loop: {each:?} per message");
+    quorate::env::output::line(format_args!(
+        "  {PAIRS} pairs of sockets on the loop: {each:?} per message"
+    ));
     Ok(())
 }
 
@@ -163,7 +165,7 @@ fn main() -> std::io::Result<()> {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        println!("{name}");
+        quorate::env::output::line(format_args!("{name}"));
         let executor = LocalExecutor::new();
         block_on_with(backend, &executor, async {
             let clock = Clock::real();

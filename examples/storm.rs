@@ -20,9 +20,9 @@ fn main() {
     };
     for seed in first..first + count {
         match storm::run(seed, &options) {
-            Ok(report) => println!("{report}"),
+            Ok(report) => quorate::env::output::line(format_args!("{report}")),
             Err(failure) => {
-                println!("{failure}");
+                quorate::env::output::line(format_args!("{failure}"));
                 std::process::exit(1);
             }
         }

@@ -24,8 +24,13 @@ const WRITE: usize = 512;
 fn main() -> Result<(), Fatal> {
     let base = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let path = base.join(format!("quorate-sync-modes-{}", std::process::id()));
-    println!("{WRITES} writes of {WRITE} bytes, each synced, in {}\n", base.display());
-    println!("| sync runs | file | median | 99th percentile |\n|---|---|---|---|");
+    quorate::env::output::line(format_args!(
+        "{WRITES} writes of {WRITE} bytes, each synced, in {}\n",
+        base.display()
+    ));
+    quorate::env::output::line(format_args!(
+        "| sync runs | file | median | 99th percentile |\n|---|---|---|---|"
+    ));
     let measured = measure(&path);
     // Only what this program has made.
     let _ = std::fs::remove_dir_all(&path);
@@ -53,7 +58,9 @@ fn measure(path: &std::path::Path) -> Result<(), Fatal> {
             let spans = block_on(&executor, write(&file)).map_err(failed)?;
             let kind = if preallocated { "preallocated, zeroed" } else { "growing" };
             let (median, late) = (spans[WRITES / 2], spans[WRITES * 99 / 100]);
-            println!("| {name} | {kind} | {median:.1?} | {late:.1?} |");
+            quorate::env::output::line(format_args!(
+                "| {name} | {kind} | {median:.1?} | {late:.1?} |"
+            ));
         }
     }
     Ok(())

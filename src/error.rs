@@ -1,7 +1,7 @@
 //! The two kinds of error, and nothing else: [`Fatal`] stops the node, [`Refused`] answers a
 //! client. A malformed message is neither: it is dropped and counted.
 
-use crate::id::{Index, NodeId};
+use crate::id::Index;
 
 /// Why this node must stop. It is safe to start it again; the text says what to look at first.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,18 +40,6 @@ pub enum Fatal {
 /// Why a request was refused, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// This node does not lead and could not forward. *Not applied.*
-    #[error("this node does not lead{}", try_instead(*.hint))]
-    NotLeader {
-        /// Who leads, as far as this node knows.
-        hint: Option<NodeId>,
-    },
-    /// Leadership was lost while the request was in the log. *Unknown*: it may still be applied.
-    #[error("leadership was lost before the request was decided; it may or may not be applied")]
-    LeadershipLost,
-    /// Another entry was decided in the request's place. *Not applied.*
-    #[error("the request was superseded and was not applied")]
-    Superseded,
     /// Too many requests wait already. *Not applied.*
     #[error("too many requests are waiting")]
     Overloaded,
@@ -77,10 +65,6 @@ pub enum Refused {
     Compacted(Index),
 }
 
-fn try_instead(hint: Option<NodeId>) -> String {
-    hint.map(|node| format!("; try node {node}")).unwrap_or_default()
-}
-
 /// What became of a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -95,14 +79,8 @@ impl Refused {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::NotLeader { .. }
-            | Self::Superseded
-            | Self::Overloaded
-            | Self::TooLarge { .. }
-            | Self::DiskFull => Outcome::NotApplied,
-            Self::LeadershipLost | Self::TimedOut | Self::ShuttingDown | Self::Compacted(_) => {
-                Outcome::Unknown
-            }
+            Self::Overloaded | Self::TooLarge { .. } | Self::DiskFull => Outcome::NotApplied,
+            Self::TimedOut | Self::ShuttingDown | Self::Compacted(_) => Outcome::Unknown,
         }
     }
 }

@@ -6,6 +6,30 @@
 //! fires, the parent drops the child, and everything it was waiting for is gone before the next
 //! statement runs. Nothing durable lives in what can be dropped.
 //!
+//! # A taste
+//!
+//! Three nodes in the simulator agree on one value; what runs is what runs on real machines.
+//!
+//! ```
+//! # #[cfg(feature = "sim")] {
+//! use std::time::Duration;
+//!
+//! use quorate::sim::cluster::{Cluster, Setup};
+//! use quorate::sim::machine::{Ledger, Write};
+//!
+//! let mut cluster = Cluster::new(1, Setup::default(), Ledger::default);
+//! cluster.start_all();
+//! let leader = cluster.run_until_led(Duration::from_secs(10)).expect("three nodes elect");
+//!
+//! // Any node takes a command; a follower hands it to the leader.
+//! let follower = cluster.members().into_iter().find(|&node| node != leader).expect("two others");
+//! let node = cluster.node(follower).expect("it runs");
+//! let command = Write { client: 1, seq: 1 }.command(0);
+//! let answer = cluster.run(async move { node.propose(command).await });
+//! assert!(answer.expect("in time").is_ok(), "decided, and durable on a majority");
+//! # }
+//! ```
+//!
 //! # The map, in reading order
 //!
 //! | module | what it is |
@@ -15,6 +39,7 @@
 //! | [`scope`] | the one idea, in code; no protocol word in it |
 //! | [`mod@env`] | the outside world behind concrete handles, real or simulated inside |
 //! | [`journal`] | the durable journal: one owner of the disk |
+//! | [`host`] | what a node is, whichever protocol runs in it |
 //! | [`raft`] | the engine for crash faults: follower, candidate and leader as futures |
 //! | [`helix`] | the engine for Byzantine faults: heights and views as futures |
 //! | [`node`] | one handle on a node of either engine |
@@ -22,7 +47,7 @@
 //! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
 //! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
 //! | `sim` | the simulator (feature `sim`) |
-//! | [`manual`] | architecture, glossary, testing, performance, as pages |
+//! | [`manual`] | architecture, testing, performance, as pages |
 
 #[cfg(feature = "sidecar")]
 pub mod api;
@@ -30,6 +55,7 @@ pub mod config;
 pub mod env;
 pub mod error;
 pub mod helix;
+pub mod host;
 pub mod id;
 pub mod journal;
 pub mod kv;
@@ -45,6 +71,7 @@ pub mod tcp;
 
 pub use config::Config;
 pub use error::{Fatal, Refused};
+pub use host::{Applied, Life};
 pub use id::{Height, Index, NodeId, Term, View};
 pub use machine::{Committed, StateMachine};
-pub use node::{Applied, Node, Role, Status};
+pub use node::{Node, Role, Status};

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::error::Refused;
 use crate::helix;
+use crate::host::{Applied, Vitals};
 use crate::id::{ClusterId, Height, Index, NodeId, View};
 use crate::machine::StateMachine;
 use crate::raft;
@@ -28,17 +29,6 @@ pub struct Node<M: StateMachine>(Handle<M>);
 enum Handle<M: StateMachine> {
     Raft(raft::Node<M>),
     Helix(helix::Node<M>),
-}
-
-/// An answered proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied<R> {
-    /// Where it stands in the order of all commands.
-    pub index: Index,
-    /// The attempt to lead that decided it.
-    pub epoch: u64,
-    /// What the state machine answered.
-    pub response: R,
 }
 
 /// What a node does at present.
@@ -73,20 +63,8 @@ pub struct Status {
     pub commit_index: Index,
     /// The last position that its state machine has applied.
     pub applied_index: Index,
-    /// Requests of its clients that wait.
-    pub waiting: usize,
-    /// Bytes that the journal takes on disk.
-    pub journal_bytes: u64,
-    /// The median of the last syncs, in microseconds.
-    pub sync_us: u64,
-    /// How late the loop came to a timer, at most, of the last hundred or so, in microseconds.
-    pub loop_lag_us: u64,
-    /// Frames of peers that made no sense.
-    pub malformed: u64,
-    /// Frames dropped because a queue was full.
-    pub dropped: u64,
-    /// Whether the disk has no room for new entries.
-    pub disk_full: bool,
+    /// How its host is.
+    pub vitals: Vitals,
     /// What only its engine knows.
     pub engine: Engine,
 }
@@ -144,10 +122,7 @@ impl<M: StateMachine> Node<M> {
     /// Cancel safe: dropping it abandons the answer; the command is decided or it is not.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
         match &self.0 {
-            Handle::Raft(node) => {
-                let raft::Applied { index, term, response } = node.propose(command).await?;
-                Ok(Applied { index, epoch: term.0, response })
-            }
+            Handle::Raft(node) => node.propose(command).await,
             Handle::Helix(node) => {
                 let helix::commands::node::Applied { index, epoch, response, .. } =
                     node.propose(command).await?;
@@ -252,13 +227,7 @@ impl From<raft::Status> for Status {
             last_index: status.last_index,
             commit_index: status.commit_index,
             applied_index: status.applied_index,
-            waiting: status.waiting,
-            journal_bytes: status.journal_bytes,
-            sync_us: status.sync_us,
-            loop_lag_us: status.loop_lag_us,
-            malformed: status.malformed,
-            dropped: status.dropped,
-            disk_full: status.disk_full,
+            vitals: status.vitals,
             engine: Engine::Raft {
                 snapshot_index: status.snapshot_index,
                 first_index: status.first_index,
@@ -285,13 +254,15 @@ impl From<helix::commands::node::Status> for Status {
             last_index: status.applied,
             commit_index: status.applied,
             applied_index: status.applied,
-            waiting: status.waiting,
-            journal_bytes: engine.journal_bytes,
-            sync_us: engine.sync_us,
-            loop_lag_us: status.loop_lag_us,
-            malformed: engine.malformed + status.malformed,
-            dropped: engine.dropped + status.dropped,
-            disk_full: engine.disk_full,
+            vitals: Vitals {
+                waiting: status.waiting,
+                journal_bytes: engine.journal_bytes,
+                sync_us: engine.sync_us,
+                loop_lag_us: status.loop_lag_us,
+                malformed: engine.malformed + status.malformed,
+                dropped: engine.dropped + status.dropped,
+                disk_full: engine.disk_full,
+            },
             engine: Engine::Helix {
                 height: engine.height,
                 view: engine.view,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods)] // the server that answers nothing needs a thread of its own
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
@@ -347,6 +348,29 @@ fn a_storm_is_the_same_each_time() {
 }
 
 #[test]
+fn a_storm_can_be_drawn() {
+    let folder = directory();
+    let file = folder.path().join("storm.svg");
+    let path = file.to_str().expect("a path of letters");
+    let storm = ["storm", "7", "--seconds", "5"];
+    let (plain, _) = ends(0, &storm);
+    let (drawn, _) = ends(0, &[&storm[..], &["--picture", path]].concat());
+    assert_eq!(plain, drawn, "who watches changes nothing");
+    let tail = fs::read_to_string(&file).expect("a picture");
+    assert!(tail.contains("Cut to the last 240 moments"), "{tail}");
+    let window = ["--picture", path, "--from", "0s", "--until", "10ms"];
+    ends(0, &[&storm[..], &window].concat());
+    let first = fs::read_to_string(&file).expect("a picture");
+    assert!(first.contains("follower t0") && !first.contains("Cut"), "{first}");
+    let nowhere = folder.path().join("none").join("storm.svg");
+    let nowhere = nowhere.to_str().expect("a path of letters");
+    let (_, said) = ends(2, &["storm", "7", "--picture", nowhere]);
+    assert!(said.contains(nowhere) && said.contains("cannot be written"), "{said}");
+    let (_, said) = ends(2, &["storm", "7", "--picture", path, "--from", "2s", "--until", "1s"]);
+    assert!(said.contains("--from is later than --until"), "{said}");
+}
+
+#[test]
 fn the_cluster_keeps_as_much_history_as_it_was_told() {
     let directory = directory();
     let data = directory.path().to_str().expect("a printable path");
@@ -461,4 +485,23 @@ fn without_a_command_it_is_a_durable_node_and_says_how_to_try_it() {
     assert_eq!(ends(0, &typed[0]).0, "OK\n");
     assert_eq!(ends(0, &typed[1]).0, "greeting\nhello\n");
     assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_wildcard_to_listen_on_is_told_to_nobody() {
+    for host in ["0.0.0.0", "[::]"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (listen, data) = (format!("{host}:0"), folder.path().to_string_lossy());
+        let mut node = Node::start(&["serve", "--listen-client", &listen, "--data-dir", &data], 1);
+        assert!(!node.urls[0].contains(host), "{:?}", node.urls);
+        let endpoint = node.urls[0].split(' ').next().expect("a URL").to_owned();
+        let (json, _) = ends(0, &["status", "--json", "--endpoints", &endpoint]);
+        for any in ["//0.0.0.0", "//[::]", "//:::"] {
+            assert!(!json.contains(any), "{json}");
+        }
+        node.child.kill().expect("our child");
+        let mut said = String::new();
+        node.child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        assert!(said.contains("WARN") && said.contains("--advertise-client"), "{said}");
+    }
 }

@@ -2,25 +2,26 @@
 //! everything that happened below it.
 //!
 //! `UPDATE_SCENARIOS=1 cargo test --test scenarios` writes the lower parts anew; read them in
-//! review.
+//! review. `PICTURES=FOLDER` draws each into a file of that folder, also one that fails.
 
 use std::fs;
 use std::path::Path;
 
 use quorate::sim::helix;
-use quorate::sim::script::{LINE, run};
+use quorate::sim::picture::{Sketch, Window};
+use quorate::sim::script::{LINE, draw};
 
 #[test]
 fn scenarios_happen_as_written() {
-    happen_as_written("tests/scenarios", 20, run);
+    happen_as_written("tests/scenarios", 20, draw);
 }
 
 #[test]
 fn scenarios_of_helix_happen_as_written() {
-    happen_as_written("tests/scenarios_helix", 7, helix::script::run);
+    happen_as_written("tests/scenarios_helix", 7, helix::script::draw);
 }
 
-fn happen_as_written(folder: &str, least: usize, run: fn(&str) -> Result<String, String>) {
+fn happen_as_written(folder: &str, least: usize, run: fn(&str, &Sketch) -> Result<String, String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .expect("the folder of scenarios")
@@ -29,13 +30,20 @@ fn happen_as_written(folder: &str, least: usize, run: fn(&str) -> Result<String,
     files.sort();
     assert!(files.len() >= least, "there are {} scenarios", files.len());
     let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
+    let pictures = std::env::var_os("PICTURES");
     let mut wrong = vec![];
     for file in files {
         let text = fs::read_to_string(&file).expect("a readable scenario");
         let name = file.file_name().expect("a file").to_string_lossy().into_owned();
         let separator = format!("{LINE}\n");
         let (commands, expected) = text.split_once(&separator).unwrap_or((&text, ""));
-        match run(commands) {
+        let sketch = Sketch::new(Window { moments_max: 2_000, ..Window::default() });
+        let happened = run(commands, &sketch);
+        if let Some(pictures) = &pictures {
+            let shown = Path::new(pictures).join(&name).with_extension("svg");
+            fs::write(shown, sketch.picture(&name).svg()).expect("a folder for pictures");
+        }
+        match happened {
             Err(error) => wrong.push(format!("{name}: {error}")),
             Ok(happened) if update => {
                 let whole = format!("{}\n\n{separator}{happened}", commands.trim_end());

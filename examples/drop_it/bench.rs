@@ -303,7 +303,7 @@ impl Row {
             (Some(first), Some(last)) => format!("{first} / {last}"),
             _ => String::new(),
         };
-        println!(
+        quorate::env::output::line(format_args!(
             "{:<8} {:<8} {:<7} {:<12} {:>6} {:>16} {:>16} {:>16} {:>16} {live:>6} {more}",
             format!("{model:?}"),
             format!("{blow:?}"),
@@ -314,7 +314,7 @@ impl Row {
             spread(&times.dropped),
             spread(&times.entered),
             spread(&times.at_work),
-        );
+        ));
     }
 }
 

@@ -274,8 +274,8 @@ fn ours(blow: Blow, job: Job, habit: Habit, rounds: u32) -> Row {
 }
 
 fn main() {
-    println!("microseconds from the event on, median / longest");
-    println!(
+    quorate::env::output::line(format_args!("microseconds from the event on, median / longest"));
+    quorate::env::output::line(format_args!(
         "{:<8} {:<8} {:<7} {:<12} {:>6} {:>16} {:>16} {:>16} {:>16} {:>6}",
         "loop",
         "event",
@@ -287,7 +287,7 @@ fn main() {
         "entered",
         "at work",
         "live"
-    );
+    ));
     let rounds: u32 = std::env::args().nth(1).map_or(1_000, |text| text.parse().expect("a number"));
     for blow in [Blow::Election, Blow::Sync] {
         for job in [Job::Making, Job::Judging] {

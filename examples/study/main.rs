@@ -79,11 +79,17 @@ fn study(options: &Options) -> Result<(), Box<dyn Error>> {
     outcome?;
     let load = format!("{before} before, {} after", measure::load());
     if options.json {
-        print!("{}", figures.json(&machine, &load));
+        let _lost =
+            quorate::env::output::write(figures.json(&machine, &load).to_string().as_bytes());
     } else {
-        println!("{machine}; load {load}; {:.0?}", clock.now() - quorate::env::Time::ZERO);
-        println!("median (tenth to ninetieth percentile), or a count");
-        print!("{}", figures.tables());
+        quorate::env::output::line(format_args!(
+            "{machine}; load {load}; {:.0?}",
+            clock.now() - quorate::env::Time::ZERO
+        ));
+        quorate::env::output::line(format_args!(
+            "median (tenth to ninetieth percentile), or a count"
+        ));
+        let _lost = quorate::env::output::write(figures.tables().to_string().as_bytes());
     }
     if let Some(path) = &options.svg {
         std::fs::write(path, picture::draw(&figures, &machine, &load))?;

@@ -93,7 +93,7 @@ fn grown<T>(count: usize, make: impl FnOnce() -> io::Result<T>) -> io::Result<T>
         _ => grown.page_tables + kernel_stacks() - stacks,
     };
     for bytes in [grown.private, grown.reserved, kernel, heap] {
-        println!("{}", bytes / count as f64);
+        quorate::env::output::line(format_args!("{}", bytes / count as f64));
     }
     Ok(made)
 }

@@ -58,9 +58,9 @@ pub(crate) fn timers_job(kind: &str, count: usize) -> io::Result<()> {
 fn print(count: usize, grown: Memory, used: Usage, late: Vec<f64>) {
     let Spread { median, low, high, .. } = Spread::of(late);
     let each = [grown.private, grown.reserved, used.switches, used.cpu_ns];
-    println!("{count}");
-    each.iter().for_each(|sum| println!("{}", sum / count as f64));
-    println!("{median}\n{low}\n{high}");
+    quorate::env::output::line(format_args!("{count}"));
+    each.iter().for_each(|sum| quorate::env::output::line(format_args!("{}", sum / count as f64)));
+    quorate::env::output::line(format_args!("{median}\n{low}\n{high}"));
 }
 
 /// Of all threads but the first, which only looks on.

@@ -91,12 +91,6 @@ impl From<KvError> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let (code, text) = match &refused {
-            Refused::NotLeader { .. } => (code::UNAVAILABLE, "etcdserver: no leader"),
-            Refused::LeadershipLost => (
-                code::UNAVAILABLE,
-                "etcdserver: request timed out, possibly due to previous leader failure",
-            ),
-            Refused::Superseded => (code::UNAVAILABLE, "etcdserver: leader changed"),
             Refused::Overloaded => (code::RESOURCE_EXHAUSTED, "etcdserver: too many requests"),
             Refused::TooLarge { .. } => {
                 (code::INVALID_ARGUMENT, "etcdserver: request is too large")
@@ -132,8 +126,7 @@ mod tests {
     #[test]
     fn each_refusal_has_the_status_of_its_code() {
         for (refused, status) in [
-            (Refused::NotLeader { hint: None }, 503),
-            (Refused::LeadershipLost, 503),
+            (Refused::ShuttingDown, 503),
             (Refused::Overloaded, 429),
             (Refused::TooLarge { len: 2, len_max: 1 }, 400),
             (Refused::DiskFull, 429),

@@ -106,8 +106,8 @@ pub(crate) fn render(shared: &Shared) -> String {
     let counters = [
         ("connections_refused", "Connections beyond the limit", metrics.refused.get()),
         ("accept_errors", "Failed accepts", metrics.accept_errors.get()),
-        ("frames_dropped", "Frames to peers dropped from full queues", status.dropped),
-        ("frames_malformed", "Frames of peers that made no sense", status.malformed),
+        ("frames_dropped", "Frames to peers dropped from full queues", status.vitals.dropped),
+        ("frames_malformed", "Frames of peers that made no sense", status.vitals.malformed),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -134,11 +134,15 @@ fn gauges(shared: &Shared, status: &Status) -> Vec<(&'static str, &'static str, 
         ("last_index", "The last entry of the log", status.last_index.0),
         ("commit_index", "The last decided entry", status.commit_index.0),
         ("applied_index", "The last applied entry", status.applied_index.0),
-        ("journal_bytes", "Bytes of the journal on disk", status.journal_bytes),
-        ("sync_median_us", "Median of the last syncs", status.sync_us),
-        ("loop_lag_us", "How late the loop came to a timer lately", status.loop_lag_us),
-        ("waiting", "Requests that wait for a decision", status.waiting as u64),
-        ("disk_full", "1 if writes are refused for lack of room", u64::from(status.disk_full)),
+        ("journal_bytes", "Bytes of the journal on disk", status.vitals.journal_bytes),
+        ("sync_median_us", "Median of the last syncs", status.vitals.sync_us),
+        ("loop_lag_us", "How late the loop came to a timer lately", status.vitals.loop_lag_us),
+        ("waiting", "Requests that wait for a decision", status.vitals.waiting as u64),
+        (
+            "disk_full",
+            "1 if writes are refused for lack of room",
+            u64::from(status.vitals.disk_full),
+        ),
     ];
     match &status.engine {
         Engine::Raft { snapshot_index, .. } => {

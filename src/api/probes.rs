@@ -94,13 +94,13 @@ pub(crate) fn status(shared: &Shared) -> Vec<u8> {
     object.number("last_index", status.last_index.0);
     object.number("commit_index", status.commit_index.0);
     object.number("applied_index", status.applied_index.0);
-    object.number("journal_bytes", status.journal_bytes);
-    object.number("sync_us", status.sync_us);
-    object.number("loop_lag_us", status.loop_lag_us);
-    object.number("waiting", status.waiting as u64);
-    object.number("frames_dropped", status.dropped);
-    object.number("frames_malformed", status.malformed);
-    object.flag("disk_full", status.disk_full);
+    object.number("journal_bytes", status.vitals.journal_bytes);
+    object.number("sync_us", status.vitals.sync_us);
+    object.number("loop_lag_us", status.vitals.loop_lag_us);
+    object.number("waiting", status.vitals.waiting as u64);
+    object.number("frames_dropped", status.vitals.dropped);
+    object.number("frames_malformed", status.vitals.malformed);
+    object.flag("disk_full", status.vitals.disk_full);
     object.list("members", &shared.members, |out, member| {
         let mut fields = Object::new(out);
         fields.number("id", member.id.0);

@@ -66,6 +66,8 @@ pub trait Device {
     fn sync_dir(&self) -> Done<()>;
     /// Bytes that an unprivileged process may still allocate.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// Nothing is written any more, and the directory is free for another: see [`Disk::close`].
+    fn close(&self) {}
 }
 
 /// What an open file can do: the seam behind [`File`].
@@ -97,8 +99,8 @@ pub struct Disk {
 pub struct File(Rc<dyn DeviceFile>);
 
 impl Disk {
-    /// Opens the directory at `path`, making it if need be, and locks it until the last clone of
-    /// this handle is dropped.
+    /// Opens the directory at `path`, making it if need be, and locks it until it is
+    /// [closed](Self::close), or the last clone of this handle is dropped.
     ///
     /// # Errors
     /// [`Fatal::Locked`] if another process holds it, with that process's id; [`Fatal::Disk`] if it
@@ -178,6 +180,13 @@ impl Disk {
     /// Makes new, changed and removed names durable. Dropping it does not stop it once polled.
     pub async fn sync_dir(&self) -> io::Result<()> {
         self.device.sync_dir().await
+    }
+
+    /// Waits until the work that has begun is done, and gives the directory free: it can be opened
+    /// again, in this process or another. Whatever is asked of this handle, its clones and its
+    /// files afterwards is refused. The life of a node does this when it ends.
+    pub fn close(&self) {
+        self.device.close();
     }
 
     /// Bytes that may still be allocated.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod io;
 pub mod net;
+pub mod output;
 pub mod process;
 #[cfg(target_os = "linux")]
 mod reactor;

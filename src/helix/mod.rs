@@ -79,6 +79,6 @@ pub use protocol::app::{App, Boxed};
 pub use protocol::block::{Block, Hash, Seed};
 pub use protocol::config::Config;
 pub use protocol::event::{Event, Observer};
-pub use protocol::node::{Engine, Life};
+pub use protocol::node::Engine;
 pub use protocol::proof::{BlockProof, PreparedProof};
 pub use protocol::signer::Strictness;

@@ -13,7 +13,7 @@ use crate::env::disk::{self, File};
 use crate::error::Fatal;
 use crate::scope::first::{First, first};
 
-use super::journal::Inner;
+use super::handle::Inner;
 use super::preallocate::{self, MAKING, Preallocated};
 use super::record::{Batch, HEAD, Lsn};
 use super::segment::{self, Segment, SegmentHead, failed, offset};

@@ -15,12 +15,13 @@
 //! refused with file and offset, never shortened silently.
 //!
 //! In reading order: `sector` (what a disk writes whole), `record` (batches of records), `segment`
-//! (one file), `recover` (reading it all again), `journal` (the handle), `driver` (the one writer),
-//! `preallocate` (files made ahead), `snapshot` (the state that replaces the log below it). The format
-//! in one page: the manual, `journal`.
+//! (one file), `recover` (reading it all again), `handle` (what a node holds), `driver` (the one
+//! writer), `preallocate` (files made ahead), `snapshot` (the state that replaces the log below it),
+//! `outbox` (messages that wait for a sync). The format in one page: the manual, `journal`.
 
 mod driver;
-mod journal;
+mod handle;
+mod outbox;
 mod preallocate;
 mod record;
 mod recover;
@@ -28,7 +29,8 @@ mod sector;
 mod segment;
 mod snapshot;
 
-pub use journal::{Journal, Options};
+pub use handle::{Journal, Options};
+pub use outbox::Outbox;
 pub use record::{Lsn, Record};
 pub use recover::{Recovery, Torn};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};

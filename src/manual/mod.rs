@@ -3,6 +3,7 @@
 //! | page | what it answers |
 //! |---|---|
 //! | [`architecture`] | which scopes, queues and threads there are, what each owns, what ends it |
+//! | [`pictures`] | who says what to whom, and which scopes are open meanwhile: drawn from runs |
 //! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
 //! | [`your_machine`] | how to send storms through a state machine of your own |
@@ -16,6 +17,28 @@
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+#[doc = include_str!("pictures.md")]
+#[doc = ""]
+#[doc = "## An election of raft"]
+#[doc = ""]
+#[doc = include_str!("pictures/raft_election.svg")]
+#[doc = ""]
+#[doc = "## A shutdown of raft"]
+#[doc = ""]
+#[doc = include_str!("pictures/raft_shutdown.svg")]
+#[doc = ""]
+#[doc = "## One height of helix"]
+#[doc = ""]
+#[doc = include_str!("pictures/helix_height.svg")]
+#[doc = ""]
+#[doc = "## A view change of helix"]
+#[doc = ""]
+#[doc = include_str!("pictures/helix_view_change.svg")]
+#[doc = ""]
+#[doc = "## A node sync of helix"]
+#[doc = ""]
+#[doc = include_str!("pictures/helix_sync.svg")]
+pub mod pictures {}
 #[doc = include_str!("scopes.md")]
 pub mod scopes {}
 #[doc = include_str!("testing.md")]

@@ -8,13 +8,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::host::shutdown::Stop;
 use crate::id::{NodeId, Term};
 use crate::quorum::majority;
-use crate::raft::core::{Core, Event, Stop};
+use crate::raft::core::Core;
 use crate::raft::follower::{Campaign, Follower};
+use crate::raft::mailbox::Event;
 use crate::raft::message::{Ballot, Message, Received};
-use crate::raft::node::Role;
 use crate::raft::rules::HardState;
+use crate::raft::status::Role;
 
 /// The right to lead a term: a majority has voted for this node in it.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ enum Round {
 
 /// Stands for election until it is decided.
 pub(crate) async fn run(core: &Core, campaign: Campaign) -> Result<Outcome, Stop> {
+    let alone = core.config.members.len() == 1;
+    assert!(alone || core.published.role() == Role::Follower, "only a follower campaigns");
     core.enter(Role::Candidate, None);
     let outcome = stand(core, campaign).await?;
     let why = match &outcome {
@@ -86,7 +90,7 @@ enum Question {
 
 /// Puts one question to all and counts the answers, until a majority is for it or time is up.
 async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
-    let last = core.log.borrow().last();
+    let last = core.log().last();
     for peer in core.config.peers() {
         match question {
             Question::WouldYou => {
@@ -117,7 +121,11 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
             }
             Event::Overtaken => return Ok(Round::Lost(Follower::leaderless("a higher term"))),
             Event::Elapsed => return Ok(Round::Undecided),
-            Event::Advanced | Event::Installed | Event::Requests => {}
+            Event::HardStateDurable
+            | Event::Synced
+            | Event::PieceWritten
+            | Event::Installed
+            | Event::Requests => {}
         }
     }
 }
@@ -138,7 +146,7 @@ fn hear(
         }
         (Message::AppendEntries { .. } | Message::InstallSnapshot { .. }, _) => {
             let leader = received.from;
-            core.put_back(received);
+            core.mailbox.put_back(received);
             return Some(Follower::of(leader));
         }
         _ => {}

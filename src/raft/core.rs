@@ -1,101 +1,54 @@
 //! The node scope: what outlives every role.
 //!
-//! It owns the hard state (term and vote), the log, the state machine, the outbox and the mailbox. A
-//! role borrows it for as long as it lasts, and asks it one thing: [`Core::next`], what happens
-//! next? Everything that must be the same in every role is done before the answer: what is durable
-//! is taken in, what is decided is applied, the past is dropped, the future is held.
+//! A role borrows it for as long as it lasts, and asks it one thing: [`Core::next`], what happens
+//! next? The state of the node is in rooms: each room has private fields, and one method for each
+//! change.
 //!
-//! Order of work, always: decide, persist, speak. The hard state changes in memory in the same poll in
-//! which its record is handed to the journal, and is never taken back; a message leaves only when
+//! | room | what it owns |
+//! |---|---|
+//! | [`HardStates`] | the term and the vote, and their records |
+//! | [`Log`] | the entries, and which of them are durable |
+//! | [`Decided`] | how far the log is decided, and applied |
+//! | [`Outbox`] | what may be said when the hard state is durable |
+//! | [`AnyMachine`] | the state machine, and the clients that wait for it |
+//! | [`Reads`] | the reads that wait |
+//! | [`Snapshots`] | the snapshot that is built or comes in |
+//! | [`Mailbox`] | what is to happen next, and when it is now |
+//! | [`Published`] | what the outside sees of the present role |
+//!
+//! Order of work, always: decide, persist, speak. The hard state changes in memory in the same poll
+//! in which its record is handed to the journal, and is never taken back; a message leaves only when
 //! the hard state that it rests on is durable.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::config::Config;
 use crate::env::{Env, Time};
-use crate::error::{Fatal, Refused};
-use crate::id::{ClusterId, Index, NodeId, Term};
-use crate::journal::{Journal, Lsn};
+use crate::error::Fatal;
+use crate::host::reads::Reads;
+use crate::host::shutdown::Shutdown;
+use crate::id::{Index, NodeId, Term};
+use crate::journal::{Journal, Lsn, Outbox};
 use crate::raft::entries::Entries;
-use crate::raft::event::{Event as Told, Observer};
-use crate::raft::host::Host;
+use crate::raft::event::{Event, Observer};
+use crate::raft::hard_state::HardStates;
 use crate::raft::log::Log;
+use crate::raft::machine::AnyMachine;
 use crate::raft::mailbox::Mailbox;
-use crate::raft::message::{Envelope, Message, Position, Received};
-use crate::raft::node::Role;
+use crate::raft::message::{Envelope, Message, Position};
 use crate::raft::rules::{self, HardState};
 use crate::raft::snapshot::Snapshots;
+use crate::raft::status::{Published, Role};
 use crate::scope::notify::Notify;
-use crate::scope::oneshot::Reply;
-
-/// The journal's name for a record of the hard state alone.
-pub(crate) const RECORD_HARD_STATE: u8 = 2;
-/// The journal's name for a record of everything that is not entries.
-pub(crate) const RECORD_CHECKPOINT: u8 = 3;
 
 /// Entries applied between two looks at everything else: some 100 µs of work.
 const APPLY_SLICE: usize = 128;
 /// Bytes of entries read at once for applying.
 const APPLY_BYTES: usize = 256 << 10;
-
-/// What the node is, and its hard state: written at bootstrap and after each snapshot, so that older
-/// records can be released.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Checkpoint {
-    pub(crate) cluster: ClusterId,
-    pub(crate) node: NodeId,
-    pub(crate) members: Vec<NodeId>,
-    pub(crate) hard_state: HardState,
-    pub(crate) snapshot: Position,
-}
-
-/// Why a role is left without a successor.
-#[derive(Debug, Clone)]
-pub(crate) enum Stop {
-    /// This node must stop.
-    Fatal(Fatal),
-    /// It was asked to end.
-    Shutdown,
-}
-
-impl From<Fatal> for Stop {
-    fn from(fatal: Fatal) -> Self {
-        Self::Fatal(fatal)
-    }
-}
-
-/// What happens next, to whichever role asks.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A member sent this, in the present term.
-    Received(Received),
-    /// A higher term exists; it has been adopted. The message that told of it comes next.
-    Overtaken,
-    /// More is durable, or decided, than before.
-    Advanced,
-    /// A snapshot has been installed.
-    Installed,
-    /// Clients of this node ask for something.
-    Requests,
-    /// The deadline has passed.
-    Elapsed,
-}
-
-/// One question to the leader of "from which index on may I read?".
-pub(crate) type ReadReply = Reply<Result<(), Refused>>;
-
-/// A read that waits for a leader's answer, and since when.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) since: Time,
-    pub(crate) reply: ReadReply,
-}
 
 /// The node scope.
 pub(crate) struct Core {
@@ -103,40 +56,45 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
+    /// Notified by everything that may be of interest to the role: frames, syncs, clients.
     pub(crate) wake: Notify,
-    pub(crate) log: RefCell<Log>,
-    pub(crate) host: Rc<RefCell<dyn Host>>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) machine: Rc<RefCell<dyn AnyMachine>>,
+    pub(crate) reads: Reads<Index>,
     pub(crate) snapshots: Snapshots,
-    pub(crate) view: View,
-    pub(crate) commit: Cell<Index>,
-    pub(crate) applied: Cell<Index>,
-    pub(crate) now: Cell<Time>,
-    pub(crate) shutdown: Cell<bool>,
-    pub(crate) malformed: Cell<u64>,
-    pub(crate) reads: RefCell<VecDeque<Read>>,
-    pub(crate) requested: Cell<bool>,
-    next_read_id: Cell<u64>,
-    reads_at: RefCell<BTreeMap<Index, Vec<Read>>>,
-    hard_state: Cell<HardState>,
-    hard_state_lsn: Cell<Lsn>,
-    hard_state_durable: Cell<bool>,
-    outbox: RefCell<VecDeque<(Lsn, NodeId, Bytes)>>,
     pub(crate) mailbox: Mailbox,
-    /// Something grew that the role should know of.
-    pub(crate) advanced: Cell<bool>,
-    sweep_due: Cell<Time>,
+    pub(crate) published: Published,
+    pub(crate) decided: Decided,
+    hard_states: HardStates,
+    outbox: Outbox<(NodeId, Bytes)>,
+    log: RefCell<Log>,
     /// What the simulator may do to a role.
     #[cfg(feature = "sim")]
     pub(crate) cancel_injector: RefCell<crate::scope::cancel::CancelInjector>,
 }
 
-/// What the outside sees of the present role.
-pub(crate) struct View {
-    pub(crate) role: Cell<Role>,
-    pub(crate) leader: Cell<Option<NodeId>>,
-    /// When the present leader was last heard; `None` if there is none.
-    pub(crate) heard: Cell<Option<Time>>,
-    pub(crate) peers: RefCell<Vec<crate::raft::node::PeerStatus>>,
+/// How far the log is decided, and applied here. Both only grow.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    commit: Cell<Index>,
+    applied: Cell<Index>,
+}
+
+impl Decided {
+    /// Everything up to here is decided.
+    pub(crate) fn commit(&self) -> Index {
+        self.commit.get()
+    }
+
+    /// Everything up to here is applied.
+    pub(crate) fn applied(&self) -> Index {
+        self.applied.get()
+    }
+
+    /// Whether something is decided and not applied yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.applied.get() < self.commit.get()
+    }
 }
 
 /// What was read back from the journal.
@@ -154,41 +112,25 @@ impl Core {
         env: Env,
         journal: Journal,
         observer: Observer,
-        host: Rc<RefCell<dyn Host>>,
+        machine: Rc<RefCell<dyn AnyMachine>>,
         recovered: Recovered,
     ) -> Self {
         let wake = Notify::new();
         env.net.notify_on_arrival(wake.clone());
         journal.notify_on_sync(wake.clone());
-        let now = env.clock.now();
-        let read_id = env.rng.u64() >> 1;
+        let applied = recovered.applied;
         Self {
             wake,
-            log: RefCell::new(recovered.log),
-            host,
+            shutdown: Shutdown::default(),
+            machine,
+            reads: Reads::new(config.limits.proposals_max, config.timing.request_timeout()),
             snapshots: Snapshots::default(),
-            view: View {
-                role: Cell::new(Role::Follower),
-                leader: Cell::new(None),
-                heard: Cell::new(None),
-                peers: RefCell::default(),
-            },
-            commit: Cell::new(recovered.applied),
-            applied: Cell::new(recovered.applied),
-            now: Cell::new(now),
-            shutdown: Cell::new(false),
-            malformed: Cell::new(0),
-            reads: RefCell::default(),
-            requested: Cell::new(false),
-            next_read_id: Cell::new(read_id),
-            reads_at: RefCell::default(),
-            hard_state: Cell::new(recovered.hard_state),
-            hard_state_lsn: Cell::new(Lsn(0)),
-            hard_state_durable: Cell::new(true),
-            outbox: RefCell::default(),
-            mailbox: Mailbox::default(),
-            advanced: Cell::new(false),
-            sweep_due: Cell::new(now),
+            mailbox: Mailbox::new(env.clock.now(), env.rng.u64() >> 1),
+            published: Published::default(),
+            decided: Decided { commit: Cell::new(applied), applied: Cell::new(applied) },
+            hard_states: HardStates::recovered(recovered.hard_state),
+            outbox: Outbox::default(),
+            log: RefCell::new(recovered.log),
             #[cfg(feature = "sim")]
             cancel_injector: RefCell::default(),
             config,
@@ -202,72 +144,68 @@ impl Core {
         self.config.node
     }
 
+    /// When the present event happened.
+    pub(crate) fn now(&self) -> Time {
+        self.mailbox.now()
+    }
+
     pub(crate) fn term(&self) -> Term {
-        self.hard_state.get().term
+        self.hard_state().term
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
-        self.hard_state.get()
+        self.hard_states.get()
     }
 
     /// Whether the present hard state is on disk.
     pub(crate) fn hard_state_is_durable(&self) -> bool {
-        self.hard_state_durable.get()
+        self.hard_states.rests_on().is_none()
+    }
+
+    pub(crate) fn log(&self) -> Ref<'_, Log> {
+        self.log.borrow()
     }
 
     /// A random instant at which a follower that hears nothing gives up waiting.
     pub(crate) fn election_deadline(&self) -> Time {
         let timing = &self.config.timing;
-        self.now.get() + self.env.rng.between(timing.election_min, timing.election_max)
+        self.now() + self.env.rng.between(timing.election_min, timing.election_max)
     }
 
-    /// A client of this node asks for something.
-    pub(crate) fn request(&self) {
-        self.requested.set(true);
-        self.wake.notify();
+    /// How late this scope may be before it must not lead, or campaign, on what it knows.
+    pub(crate) fn lateness_max(&self) -> Duration {
+        self.config.timing.election_min
     }
 
-    /// Enters the scope of a role.
+    // ---- roles ----
+
+    /// Enters the scope of a role. Whatever the role before had asked for is asked for again.
     pub(crate) fn enter(&self, role: Role, leader: Option<NodeId>) {
         let term = self.term();
-        self.view.role.set(role);
-        self.view.leader.set(leader);
-        self.view.heard.set(leader.map(|_| self.now.get()));
-        self.requested.set(true);
+        self.published.entered(role, leader, self.now());
+        self.reads.ask_again();
+        self.mailbox.request();
         tracing::info!(node = %self.me(), ?role, %term, ?leader, "entered");
-        self.observer.tell(|| Told::Entered { role, term, leader });
+        self.observer.tell(|| Event::Entered { role, term, leader });
     }
 
     /// Leaves it: all that was in it has been dropped.
     pub(crate) fn leave(&self, role: Role, why: &'static str) {
         let term = self.term();
         tracing::info!(node = %self.me(), ?role, %term, why, "left");
-        self.observer.tell(|| Told::Left { role, term, why });
+        self.observer.tell(|| Event::Left { role, term, why });
     }
 
     // ---- hard state and messages ----
 
     /// Sets the term and perhaps the vote: in memory now, on disk soon, never taken back.
-    ///
-    /// # Panics
-    /// If it would take back a term or a vote.
-    pub(crate) fn set_hard_state(&self, hard_state: HardState) {
-        let before = self.hard_state.get();
-        assert!(hard_state.term >= before.term, "a term never goes back");
-        assert!(
-            hard_state.term > before.term
-                || before.vote.is_none()
-                || before.vote == hard_state.vote,
-            "one vote a term"
-        );
-        let record = borsh::to_vec(&hard_state).expect("memory does not refuse a write");
-        self.hard_state_lsn.set(self.journal.submit(RECORD_HARD_STATE, &[&record]));
-        self.hard_state_durable.set(false);
-        self.hard_state.set(hard_state);
-        let HardState { term, vote } = hard_state;
-        self.observer.tell(|| Told::HardStateSet { term, vote });
+    pub(crate) fn set_hard_state(&self, state: HardState) {
+        self.hard_states.set(&self.journal, state);
+        let HardState { term, vote } = state;
+        self.observer.tell(|| Event::HardStateSet { term, vote });
     }
 
+    /// Goes on in a higher term.
     pub(crate) fn adopt(&self, term: Term) {
         self.set_hard_state(HardState { term, vote: None });
     }
@@ -280,163 +218,138 @@ impl Core {
     /// The same with another term in it: a pre-vote names the term it asks about.
     pub(crate) fn send_as(&self, term: Term, to: NodeId, message: Message) {
         let frame = Envelope { term, message }.encode();
-        if self.hard_state_durable.get() {
-            self.env.net.send(to, frame);
-        } else {
-            self.outbox.borrow_mut().push_back((self.hard_state_lsn.get(), to, frame));
+        match self.hard_states.rests_on() {
+            None => self.env.net.send(to, frame),
+            Some(lsn) => self.outbox.push(lsn, (to, frame)),
         }
     }
 
     /// Answers a request for a vote of the present term; whether it was granted.
     pub(crate) fn answer_vote(&self, from: NodeId, last: Position) -> bool {
-        let hard_state = self.hard_state.get();
-        let granted = rules::may_vote(hard_state, from, last, self.log.borrow().last());
-        if granted && hard_state.vote.is_none() {
-            self.set_hard_state(HardState { vote: Some(from), ..hard_state });
+        let state = self.hard_state();
+        let granted = rules::may_vote(state, from, last, self.log().last());
+        if granted && state.vote.is_none() {
+            self.set_hard_state(HardState { vote: Some(from), ..state });
         }
         self.send(from, Message::RequestVoteReply { granted });
         granted
     }
 
+    /// Takes in what the journal has synced: what rests on it may leave.
+    pub(crate) fn take_synced(&self) {
+        let synced = self.journal.synced();
+        if self.hard_states.take_synced(synced) {
+            self.mailbox.hard_state_is_durable();
+        }
+        while let Some((to, frame)) = self.outbox.pop(synced) {
+            self.env.net.send(to, frame);
+        }
+        if self.log.borrow_mut().take_synced(synced) {
+            self.mailbox.log_is_synced();
+            let index = self.log().durable();
+            self.observer.tell(|| Event::Synced { index });
+        }
+        self.snapshots.release_synced(&self.journal);
+    }
+
     // ---- the log ----
 
     /// Writes entries at the end of the log, or in place of all from their first one on.
-    pub(crate) fn write(&self, log: &mut Log, entries: Entries) {
+    pub(crate) fn write(&self, entries: Entries) {
+        let mut log = self.log.borrow_mut();
         if self.observer.is_some() {
             if entries.first() <= log.last().index {
-                self.observer.tell(|| Told::Truncated { from: entries.first() });
+                self.observer.tell(|| Event::Truncated { from: entries.first() });
             }
             for entry in entries.iter() {
                 let (index, term, digest) = (entry.index, entry.term, entry.digest());
-                self.observer.tell(|| Told::Appended { index, term, digest });
+                self.observer.tell(|| Event::Appended { index, term, digest });
             }
         }
-        assert!(entries.first() > self.commit.get(), "what is decided is never overwritten");
+        assert!(entries.first() > self.decided.commit(), "what is decided is never overwritten");
         log.append(&self.journal, entries);
     }
 
     /// Everything up to `index` is decided: it will be applied before the next event.
     pub(crate) fn commit_to(&self, index: Index) {
-        if index > self.commit.get() {
-            self.commit.set(index);
-            self.advanced.set(true);
-            self.observer.tell(|| Told::Committed { index });
+        if index > self.decided.commit() {
+            self.decided.commit.set(index);
+            self.observer.tell(|| Event::Committed { index });
         }
     }
 
-    pub(crate) fn take_synced(&self) {
-        let synced = self.journal.synced();
-        if !self.hard_state_durable.get() && self.hard_state_lsn.get() <= synced {
-            self.hard_state_durable.set(true);
-            self.advanced.set(true);
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        while let Some((_, to, frame)) = outbox.pop_front_if(|(lsn, ..)| *lsn <= synced) {
-            self.env.net.send(to, frame);
-        }
-        drop(outbox);
-        if self.log.borrow_mut().take_synced(synced) {
-            self.advanced.set(true);
-            let index = self.log.borrow().durable();
-            self.observer.tell(|| Told::Synced { index });
-        }
-        self.snapshots.release_synced(&self.journal);
+    /// A durable snapshot of `covers` exists: forgets what it covers. Returns the first record that
+    /// is still needed.
+    pub(crate) fn compact_log(&self, covers: Position) -> Option<Lsn> {
+        self.log.borrow_mut().compact(covers, self.config.limits.snapshot_keep_entries)
     }
 
-    /// Applies some of what is decided, and answers who waits for it.
+    /// The leader's snapshot is in the place of the state up to `covers`: what follows an entry that
+    /// the leader does not have is not the leader's, either.
+    pub(crate) fn follow_snapshot(&self, covers: Position) {
+        self.log.borrow_mut().follow(covers);
+        self.decided.applied.set(covers.index);
+    }
+
+    /// Applies some of what is decided, and answers the clients that wait for it.
     pub(crate) fn apply_slice(&self) -> Result<(), Fatal> {
-        let (applied, commit) = (self.applied.get(), self.commit.get());
+        let (applied, commit) = (self.decided.applied(), self.decided.commit());
         if applied >= commit {
             return Ok(());
         }
-        let entries = self.log.borrow().read(&self.journal, applied.next(), APPLY_BYTES)?;
+        let entries = self.log().read(&self.journal, applied.next(), APPLY_BYTES)?;
         let entries = entries.expect("what is not applied is not compacted");
-        let mut host = self.host.borrow_mut();
+        let mut machine = self.machine.borrow_mut();
         for entry in entries.iter().take(APPLY_SLICE).take_while(|entry| entry.index <= commit) {
-            host.apply(self.me(), entry);
-            self.applied.set(entry.index);
+            machine.apply(self.me(), entry);
+            self.decided.applied.set(entry.index);
         }
-        if host.has_queued() {
+        if machine.has_queued() {
             // A later term was applied: what an earlier leader took is asked for again.
-            self.requested.set(true);
+            self.mailbox.request();
         }
-        drop(host);
-        let index = self.applied.get();
-        self.observer.tell(|| Told::Applied { index });
-        self.answer_reads();
+        drop(machine);
+        let index = self.decided.applied();
+        self.observer.tell(|| Event::Applied { index });
+        self.reads.applied(index);
         self.log.borrow_mut().trim_cache(index);
         self.snapshots.consider(self);
         Ok(())
     }
 
-    /// Answers a read as soon as everything up to `index` is applied.
-    pub(crate) fn answer_read_at(&self, index: Index, read: Read) {
-        if self.applied.get() >= index {
-            read.reply.send(Ok(()));
-        } else {
-            self.reads_at.borrow_mut().entry(index).or_default().push(read);
-        }
+    // ---- clients ----
+
+    /// A client of this node asks for something.
+    pub(crate) fn request(&self) {
+        self.mailbox.request();
+        self.wake.notify();
     }
 
-    pub(crate) fn answer_reads(&self) {
-        let mut waiting = self.reads_at.borrow_mut();
-        while let Some(entry) = waiting.first_entry()
-            && *entry.key() <= self.applied.get()
-        {
-            entry.remove().into_iter().for_each(|read| read.reply.send(Ok(())));
-        }
+    /// These reads may be answered as soon as everything up to `index` is applied.
+    pub(crate) fn place_reads(&self, reads: &[u64], index: Index) {
+        self.reads.place(reads, index, self.decided.applied());
     }
 
-    /// A number for a question to the leader, never used before.
-    pub(crate) fn fresh_read_id(&self) -> u64 {
-        let id = self.next_read_id.get();
-        self.next_read_id.set(id + 1);
-        id
+    /// When a client that waits must be told that it has been too long.
+    pub(crate) fn clients_due(&self) -> Time {
+        self.machine.borrow().due().min(self.reads.due())
     }
 
-    // ---- now and then ----
-
-    /// When somebody who waits now should be told that it has been too long.
-    pub(crate) fn next_sweep(&self) -> Time {
-        let somebody = self.host.borrow().waiting() > 0
-            || !self.reads.borrow().is_empty()
-            || !self.reads_at.borrow().is_empty();
-        if somebody { self.sweep_due.get() } else { Time::NEVER }
+    /// Refuses the clients that have waited too long.
+    pub(crate) fn expire_clients(&self) {
+        self.machine.borrow_mut().expire(self.now());
+        self.reads.expire(self.now());
     }
 
-    /// Refuses what has waited too long.
-    pub(crate) fn sweep(&self) {
-        let now = self.now.get();
-        if now < self.sweep_due.get() {
-            return;
-        }
-        let patience = self.config.timing.request_timeout();
-        self.sweep_due.set(now + patience / 8);
-        self.host.borrow_mut().expire(now, patience);
-        let overdue = |read: &Read| now.since(read.since) >= patience;
-        let refuse = |read: Read| read.reply.send(Err(Refused::TimedOut));
-        while let Some(read) = self.reads.borrow_mut().pop_front_if(|read| overdue(read)) {
-            refuse(read);
-        }
-        self.reads_at.borrow_mut().retain(|_, reads| {
-            reads.extract_if(.., |read| overdue(read)).for_each(refuse);
-            !reads.is_empty()
-        });
-    }
-
-    /// Ends everything that waits: the node's life is over.
+    /// Refuses everybody who waits, now and from now on.
     pub(crate) fn close(&self) {
-        self.host.borrow_mut().close();
-        for read in self.reads.take() {
-            read.reply.send(Err(Refused::ShuttingDown));
-        }
-        for read in self.reads_at.take().into_values().flatten() {
-            read.reply.send(Err(Refused::ShuttingDown));
-        }
+        self.machine.borrow_mut().close();
+        self.reads.close();
     }
 
-    /// How late this scope may be before it must not lead, or campaign, on what it knows.
-    pub(crate) fn lateness_max(&self) -> Duration {
-        self.config.timing.election_min
+    /// The node's life is over: its disk is free for the next one, whatever handles there are.
+    pub(crate) fn end(&self) {
+        self.close();
+        self.env.disk.close();
     }
 }

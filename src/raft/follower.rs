@@ -11,13 +11,15 @@ use bytes::Bytes;
 
 use crate::env::Time;
 use crate::error::Refused;
+use crate::host::shutdown::Stop;
 use crate::id::{Index, NodeId};
-use crate::raft::core::{Core, Event, Read, Stop};
+use crate::raft::core::Core;
 use crate::raft::entries::Entries;
+use crate::raft::mailbox::Event;
 use crate::raft::message::{AppendOutcome, Declined, INSTALLED, Message, Position, Received};
-use crate::raft::node::Role;
 use crate::raft::rules;
 use crate::raft::snapshot::Piece;
+use crate::raft::status::Role;
 
 /// The right to be a follower; everybody has it.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ struct Tenure<'a> {
 struct Asked {
     id: u64,
     at: Time,
-    reads: Vec<Read>,
+    reads: Vec<u64>,
 }
 
 async fn tenure(core: &Core, leader: Option<NodeId>) -> Result<End, Stop> {
@@ -100,18 +102,13 @@ async fn tenure(core: &Core, leader: Option<NodeId>) -> Result<End, Stop> {
     let mut tenure = Tenure {
         core,
         leader,
-        deadline: if alone { core.now.get() } else { core.election_deadline() },
+        deadline: if alone { core.now() } else { core.election_deadline() },
         verified: Index::ZERO,
         acknowledged: Index::ZERO,
         round: 0,
         asked: None,
     };
-    let end = tenure.serve().await;
-    // Reads wait for the next leader; they have not been answered, so they may be asked again.
-    if let Some(asked) = tenure.asked.take() {
-        core.reads.borrow_mut().extend(asked.reads);
-    }
-    end
+    tenure.serve().await
 }
 
 impl Tenure<'_> {
@@ -124,10 +121,9 @@ impl Tenure<'_> {
                     }
                 }
                 Event::Overtaken => return Ok(End::Overtaken),
-                Event::Advanced => {
-                    self.acknowledge_growth();
-                    self.acknowledge_piece();
-                }
+                Event::Synced => self.acknowledge_growth(),
+                Event::PieceWritten => self.acknowledge_piece(),
+                Event::HardStateDurable => {}
                 Event::Installed => self.acknowledge_snapshot(),
                 Event::Requests => self.forward(),
                 Event::Elapsed if self.overslept() => self.deadline = self.core.election_deadline(),
@@ -140,7 +136,7 @@ impl Tenure<'_> {
 
     /// Whether this node itself was late, so that its silence proves nothing about the leader.
     fn overslept(&self) -> bool {
-        let late = self.core.now.get().since(self.deadline);
+        let late = self.core.now().since(self.deadline);
         self.core.config.members.len() > 1 && late > self.core.config.timing.heartbeat
     }
 
@@ -178,16 +174,13 @@ impl Tenure<'_> {
 
     /// The leader is alive: it has my obedience for another timeout.
     fn obey(&mut self, leader: NodeId, round: u64) {
-        let now = self.core.now.get();
+        let now = self.core.now();
         self.deadline = self.core.election_deadline();
         self.round = self.round.max(round);
-        self.core.view.heard.set(Some(now));
-        if self.leader.is_none() {
-            self.leader = Some(leader);
-            self.core.view.leader.set(self.leader);
-        }
-        if self.core.host.borrow().has_queued() {
-            // New here, or declined by a leader that was not one.
+        self.core.published.heard_leader(leader, now);
+        self.leader.get_or_insert(leader);
+        if self.core.machine.borrow().has_queued() || self.core.reads.has_new() {
+            // They waited for a leader, or were declined by one that was none.
             self.forward();
         }
         let patience = 2 * self.core.config.timing.heartbeat;
@@ -199,8 +192,8 @@ impl Tenure<'_> {
     // ---- the log ----
 
     fn append(&mut self, leader: NodeId, prev: Position, commit: Index, entries: Entries) {
-        let mut log = self.core.log.borrow_mut();
-        let decided = self.core.commit.get();
+        let log = self.core.log();
+        let decided = self.core.decided.commit();
         let (prev, entries) = if prev.index < decided {
             // What is decided is the same everywhere: only what follows it can be new.
             let term = log.term_at(decided).unwrap_or(prev.term);
@@ -224,10 +217,10 @@ impl Tenure<'_> {
             tracing::error!(%leader, ?new, "an append contradicts what is decided: dropped");
             return;
         }
-        if let Some(from) = new {
-            self.core.write(&mut log, entries.slice(from, usize::MAX));
-        }
         drop(log);
+        if let Some(from) = new {
+            self.core.write(entries.slice(from, usize::MAX));
+        }
         self.verified = self.verified.max(verified);
         self.core.commit_to(rules::follower_commit(decided, commit, self.verified));
         let acknowledged = self.acknowledged();
@@ -237,7 +230,7 @@ impl Tenure<'_> {
     }
 
     fn acknowledged(&self) -> Index {
-        rules::acknowledged(self.verified, self.core.log.borrow().durable())
+        rules::acknowledged(self.verified, self.core.log().durable())
     }
 
     fn acknowledge(&mut self, leader: NodeId, index: Index) {
@@ -273,7 +266,7 @@ impl Tenure<'_> {
     }
 
     fn acknowledge_snapshot(&mut self) {
-        let (covers, have) = (self.core.log.borrow().snapshot(), INSTALLED);
+        let (covers, have) = (self.core.log().snapshot(), INSTALLED);
         self.verified = self.verified.max(covers.index);
         if let Some(leader) = self.leader {
             self.core.send(leader, Message::InstallReply { covers, have, round: self.round });
@@ -288,7 +281,7 @@ impl Tenure<'_> {
         let bytes_max = self.core.config.limits.append_bytes_max;
         loop {
             let mut commands: Vec<(u64, Bytes)> = Vec::new();
-            self.core.host.borrow_mut().take_queued(self.core.term(), bytes_max, &mut |n, c| {
+            self.core.machine.borrow_mut().take_queued(self.core.term(), bytes_max, &mut |n, c| {
                 commands.push((n, c.clone()));
             });
             if commands.is_empty() {
@@ -301,47 +294,41 @@ impl Tenure<'_> {
 
     /// Asks the leader from which index on this node may answer the reads that wait.
     fn ask(&mut self, leader: NodeId) {
-        if self.asked.is_some() || self.core.reads.borrow().is_empty() {
+        if self.asked.is_some() || !self.core.reads.has_new() {
             return;
         }
-        let id = self.core.fresh_read_id();
-        let reads = self.core.reads.take().into();
-        self.asked = Some(Asked { id, at: self.core.now.get(), reads });
+        let id = self.core.mailbox.next_question();
+        let reads = self.core.reads.take_new();
+        self.asked = Some(Asked { id, at: self.core.now(), reads });
         self.core.send(leader, Message::ReadIndex { id });
     }
 
     /// The question or its answer was lost: asks under a new number (never the old one).
     fn ask_again(&mut self) {
-        if let (Some(asked), Some(leader)) = (self.asked.take(), self.leader) {
-            self.core.reads.borrow_mut().extend(asked.reads);
-            self.ask(leader);
-        }
+        self.asked = None;
+        self.core.reads.ask_again();
+        self.leader.into_iter().for_each(|leader| self.ask(leader));
     }
 
     fn told_read_index(&mut self, id: u64, index: Option<Index>) {
         let Some(asked) = self.asked.take_if(|asked| asked.id == id) else {
             return;
         };
-        match index {
-            Some(index) => {
-                asked.reads.into_iter().for_each(|read| self.core.answer_read_at(index, read));
-            }
-            None => self.core.reads.borrow_mut().extend(asked.reads),
-        }
-        if let Some(leader) = self.leader
-            && index.is_some()
-        {
-            self.ask(leader);
-        }
+        let Some(index) = index else {
+            // It does not lead any more: asked again when a leader is heard.
+            return self.core.reads.ask_again();
+        };
+        self.core.place_reads(&asked.reads, index);
+        self.leader.into_iter().for_each(|leader| self.ask(leader));
     }
 
     fn declined(&mut self, requests: &[u64], why: Declined) {
         let term = self.core.term();
-        let mut host = self.core.host.borrow_mut();
+        let mut machine = self.core.machine.borrow_mut();
         for &request in requests {
             match why {
-                Declined::Overloaded => host.refuse(request, term, Refused::Overloaded),
-                Declined::DiskFull => host.refuse(request, term, Refused::DiskFull),
+                Declined::Overloaded => machine.refuse(request, term, Refused::Overloaded),
+                Declined::DiskFull => machine.refuse(request, term, Refused::DiskFull),
             }
         }
     }

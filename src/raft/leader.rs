@@ -13,17 +13,19 @@ use bytes::Bytes;
 
 use crate::env::Time;
 use crate::error::Refused;
+use crate::host::shutdown::Stop;
 use crate::id::{Index, NodeId, Term};
 use crate::quorum::majority;
 use crate::raft::candidate::Elected;
-use crate::raft::core::{Core, Event, Stop};
+use crate::raft::core::Core;
 use crate::raft::entries::{Builder, HEADER, Kind, Origin};
 use crate::raft::follower::Follower;
+use crate::raft::mailbox::Event;
 use crate::raft::message::{Declined, Message, Received};
-use crate::raft::node::{PeerStatus, Role};
 use crate::raft::reads::Reads;
 use crate::raft::replication::{self, Peer};
 use crate::raft::rules;
+use crate::raft::status::{PeerStatus, Role};
 use crate::scope::first::{First, first};
 use crate::scope::nursery::Nursery;
 
@@ -36,9 +38,9 @@ pub(crate) struct Lead<'a> {
     pub(crate) core: &'a Core,
     pub(crate) term: Term,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
-    pub(crate) reads: RefCell<Reads>,
+    reads: RefCell<Reads>,
     /// Counts heartbeats: a peer that was sent nothing since the last one is sent a sign of life.
-    pub(crate) beat: Cell<u64>,
+    beat: Cell<u64>,
     /// The no-op with which this term began.
     noop: Index,
     beat_due: Cell<Time>,
@@ -47,20 +49,19 @@ pub(crate) struct Lead<'a> {
 
 /// Leads until it must step down.
 pub(crate) async fn run(core: &Core, elected: Elected) -> Result<Follower, Stop> {
+    assert_eq!(elected.term(), core.term(), "elected in the present term");
+    assert!(core.hard_state_is_durable(), "its own vote is on disk");
+    assert!(core.log().last().term < elected.term(), "nobody has written in this term yet");
     core.enter(Role::Leader, Some(core.me()));
-    let lead = Lead::new(core, &elected);
-    let why = lead.tenure().await;
-    lead.reads.take().give_back(core);
-    core.view.peers.take();
-    let why = why?;
+    let why = Lead::new(core, &elected).tenure().await?;
     core.leave(Role::Leader, why);
     Ok(Follower::leaderless(why))
 }
 
 impl<'a> Lead<'a> {
     fn new(core: &'a Core, elected: &Elected) -> Self {
-        let last = core.log.borrow().last().index;
-        let now = core.now.get();
+        let last = core.log().last().index;
+        let now = core.now();
         let lead = Self {
             core,
             term: elected.term(),
@@ -76,6 +77,16 @@ impl<'a> Lead<'a> {
         noop.push(Kind::Noop, Origin { node: core.me(), request: 0 }, &[]);
         lead.append(noop);
         lead
+    }
+
+    /// The latest heartbeat.
+    pub(crate) fn beat(&self) -> u64 {
+        self.beat.get()
+    }
+
+    /// The latest round of reads.
+    pub(crate) fn round(&self) -> u64 {
+        self.reads.borrow().round()
     }
 
     /// Returns why it ended.
@@ -97,8 +108,8 @@ impl<'a> Lead<'a> {
             match event {
                 Event::Received(received) => self.hear(received),
                 Event::Overtaken => return Ok("a higher term"),
-                Event::Advanced => self.advance(),
-                Event::Installed => {}
+                Event::Synced => self.advance(),
+                Event::HardStateDurable | Event::PieceWritten | Event::Installed => {}
                 Event::Requests => self.take_requests(),
                 Event::Elapsed => {
                     if let Err(why) = self.elapsed() {
@@ -119,7 +130,7 @@ impl<'a> Lead<'a> {
                 self.heard(round);
             }
             Message::InstallReply { covers, have, round } => {
-                peer.hear_install(self.core.now.get(), round, covers, have);
+                peer.hear_install(self.core.now(), round, covers, have);
                 self.heard(round);
             }
             Message::Forward { commands } => self.take_forwarded(peer, &commands),
@@ -145,9 +156,7 @@ impl<'a> Lead<'a> {
     // ---- the log ----
 
     fn append(&self, entries: Builder) {
-        let mut log = self.core.log.borrow_mut();
-        self.core.write(&mut log, entries.finish());
-        drop(log);
+        self.core.write(entries.finish());
         self.notify_all();
     }
 
@@ -157,10 +166,10 @@ impl<'a> Lead<'a> {
 
     /// Decides what a majority holds durably.
     fn advance(&self) {
-        let log = self.core.log.borrow();
+        let log = self.core.log();
         let mut matches: Vec<u64> = self.peers.values().map(|peer| peer.matched().0).collect();
         matches.push(log.durable().0);
-        let before = self.core.commit.get();
+        let before = self.core.decided.commit();
         let commit =
             rules::leader_commit(before, &mut matches, |index| log.term_at(index), self.term);
         drop(log);
@@ -172,7 +181,7 @@ impl<'a> Lead<'a> {
             peer.decided(commit);
         }
         if !self.peers.is_empty() && self.tell_due.get() == Time::NEVER {
-            self.tell_due.set(self.core.now.get() + TELL_AFTER);
+            self.tell_due.set(self.core.now() + TELL_AFTER);
         }
         self.start_reads();
     }
@@ -181,30 +190,30 @@ impl<'a> Lead<'a> {
 
     fn take_requests(&self) {
         self.take_commands();
-        let asked = self.core.reads.take();
-        if !asked.is_empty() {
-            self.reads.borrow_mut().ask_local(asked);
-            self.start_reads();
-        }
+        self.start_reads();
     }
 
     fn take_commands(&self) {
         let limit = self.core.config.limits.append_bytes_max;
-        while self.core.host.borrow().has_queued() {
-            let last = self.core.log.borrow().last().index;
+        while self.core.machine.borrow().has_queued() {
+            let last = self.core.log().last().index;
             let me = self.core.me();
             let mut batch = Builder::new(last.next(), self.term, 4 << 10);
             let mut refused = Vec::new();
             let full = self.core.journal.is_full();
-            self.core.host.borrow_mut().take_queued(self.term, limit, &mut |request, command| {
-                if full {
-                    refused.push(request);
-                } else {
-                    batch.push(Kind::Command, Origin { node: me, request }, command);
-                }
-            });
+            self.core.machine.borrow_mut().take_queued(
+                self.term,
+                limit,
+                &mut |request, command| {
+                    if full {
+                        refused.push(request);
+                    } else {
+                        batch.push(Kind::Command, Origin { node: me, request }, command);
+                    }
+                },
+            );
             for request in refused {
-                self.core.host.borrow_mut().refuse(request, self.term, Refused::DiskFull);
+                self.core.machine.borrow_mut().refuse(request, self.term, Refused::DiskFull);
             }
             if batch.is_empty() {
                 return;
@@ -215,13 +224,10 @@ impl<'a> Lead<'a> {
 
     fn take_forwarded(&self, peer: &Peer, commands: &[(u64, Bytes)]) {
         let limits = &self.core.config.limits;
-        let last = self.core.log.borrow().last().index;
-        let undecided = last.0 - self.core.commit.get().0;
+        let last = self.core.log().last().index;
+        let undecided = last.0 - self.core.decided.commit().0;
         let too_large = |command: &Bytes| command.len() > limits.command_bytes_max;
-        let mut forwarded = peer.forwarded.borrow_mut();
-        let new: Vec<_> =
-            commands.iter().filter(|(request, _)| forwarded.is_new(*request)).collect();
-        drop(forwarded);
+        let new: Vec<_> = commands.iter().filter(|(request, _)| peer.is_new(*request)).collect();
         if new.is_empty() {
             return;
         }
@@ -245,18 +251,17 @@ impl<'a> Lead<'a> {
             batch.push(Kind::Command, origin, command);
         }
         self.append(batch);
-        peer.waits_for(self.core.log.borrow().last().index);
+        peer.waits_for(self.core.log().last().index);
     }
 
     // ---- reads ----
 
     /// Starts a round of asking all peers whether this node still leads, if anybody reads.
     fn start_reads(&self) {
-        let commit = self.core.commit.get();
-        if !rules::may_start_read(commit, self.noop) {
+        if !rules::may_start_read(self.core.decided.commit(), self.noop) {
             return;
         }
-        if self.reads.borrow_mut().start(commit) {
+        if self.reads.borrow_mut().start(self.core) {
             self.notify_all();
             self.confirm_reads();
         }
@@ -279,10 +284,10 @@ impl<'a> Lead<'a> {
     // ---- time ----
 
     fn elapsed(&self) -> Result<(), &'static str> {
-        let now = self.core.now.get();
+        let now = self.core.now();
         if now >= self.tell_due.get() {
             self.tell_due.set(Time::NEVER);
-            self.peers.values().for_each(|peer| peer.tell(self.core.commit.get()));
+            self.peers.values().for_each(|peer| peer.tell(self.core.decided.commit()));
         }
         if now < self.beat_due.get() {
             return Ok(());
@@ -322,7 +327,7 @@ impl<'a> Lead<'a> {
 
     /// Tells the peer that has everything to take over, if there is one.
     fn hand_over(&self) {
-        let last = self.core.log.borrow().last().index;
+        let last = self.core.log().last().index;
         if let Some(peer) = self.peers.values().find(|peer| peer.matched() == last) {
             self.core.send(peer.id, Message::TimeoutNow);
         }
@@ -335,6 +340,6 @@ impl<'a> Lead<'a> {
             next_index: peer.next(),
             heard_ms: u64::try_from(now.since(peer.heard()).as_millis()).ok(),
         };
-        *self.core.view.peers.borrow_mut() = self.peers.values().map(status).collect();
+        self.core.published.set_peers(self.peers.values().map(status).collect());
     }
 }

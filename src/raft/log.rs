@@ -18,9 +18,7 @@ use crate::id::{Index, Term};
 use crate::journal::{Journal, Lsn};
 use crate::raft::entries::Entries;
 use crate::raft::message::Position;
-
-/// The journal's name for a record of entries: first index, then the entries.
-pub(crate) const RECORD_ENTRIES: u8 = 1;
+use crate::raft::record::RECORD_ENTRIES;
 
 /// The log of one node.
 #[derive(Debug)]

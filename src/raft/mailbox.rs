@@ -9,32 +9,134 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_lite::future::yield_now;
 
 use crate::env::Time;
 use crate::env::clock::Sleep;
+use crate::host::shutdown::Stop;
 use crate::id::{NodeId, Term};
-use crate::raft::core::{Core, Event, Stop};
+use crate::raft::core::Core;
 use crate::raft::message::{Envelope, Message, Position, Received};
-use crate::raft::node::Role;
 use crate::raft::rules;
+use crate::raft::status::Role;
 use crate::scope::budget::Longest;
 
 /// Events handled before the other tasks get their turn: some 100 µs of work.
 const EVENTS_PER_TURN: u32 = 64;
 
+/// What happens next, to whichever role asks.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A member sent this, in the present term.
+    Received(Received),
+    /// A higher term exists; it has been adopted. The message that told of it comes next.
+    Overtaken,
+    /// The present hard state has become durable.
+    HardStateDurable,
+    /// More of the log is durable than before.
+    Synced,
+    /// A piece of the incoming snapshot has been written.
+    PieceWritten,
+    /// A snapshot has been installed.
+    Installed,
+    /// Clients of this node ask for something.
+    Requests,
+    /// The deadline has passed.
+    Elapsed,
+}
+
 /// What the mailbox remembers between two questions.
-#[derive(Default)]
 pub(crate) struct Mailbox {
+    /// When the present event happened.
+    now: Cell<Time>,
     /// Put back, or held until the role has left: the next message.
     held: Cell<Option<Received>>,
     /// Events since the other tasks had their turn.
     turn: Cell<u32>,
     /// How late timers fired: what the loop did instead.
-    pub(crate) lag: RefCell<Longest>,
+    lag: RefCell<Longest>,
     /// The timer that is set, and for when.
     alarm: RefCell<Option<(Time, Pin<Box<Sleep>>)>>,
+    malformed: Cell<u64>,
+    hard_state_durable: Cell<bool>,
+    synced: Cell<bool>,
+    piece_written: Cell<bool>,
+    requests: Cell<bool>,
+    next_question: Cell<u64>,
+}
+
+impl Mailbox {
+    /// `question` is the number of the first question to a leader: random, so that answers to an
+    /// earlier life are nobody's.
+    pub(crate) fn new(now: Time, question: u64) -> Self {
+        Self {
+            now: Cell::new(now),
+            held: Cell::new(None),
+            turn: Cell::new(0),
+            lag: RefCell::default(),
+            alarm: RefCell::default(),
+            malformed: Cell::new(0),
+            hard_state_durable: Cell::new(false),
+            synced: Cell::new(false),
+            piece_written: Cell::new(false),
+            requests: Cell::new(false),
+            next_question: Cell::new(question),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.now.get()
+    }
+
+    /// How late the loop came to a timer, at most, lately.
+    pub(crate) fn lag(&self) -> Duration {
+        self.lag.borrow().get()
+    }
+
+    /// Messages that made no sense so far.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.malformed.get()
+    }
+
+    pub(crate) fn hard_state_is_durable(&self) {
+        self.hard_state_durable.set(true);
+    }
+
+    pub(crate) fn log_is_synced(&self) {
+        self.synced.set(true);
+    }
+
+    pub(crate) fn piece_is_written(&self) {
+        self.piece_written.set(true);
+    }
+
+    /// Clients of this node ask for something.
+    pub(crate) fn request(&self) {
+        self.requests.set(true);
+    }
+
+    /// A number for a question to the leader, never used before.
+    pub(crate) fn next_question(&self) -> u64 {
+        self.next_question.replace(self.next_question.get() + 1)
+    }
+
+    /// Puts a message back: the next scope will handle it first.
+    pub(crate) fn put_back(&self, received: Received) {
+        self.held.set(Some(received));
+    }
+
+    /// What has become durable since the last question.
+    fn growth(&self) -> Option<Event> {
+        if self.hard_state_durable.take() {
+            return Some(Event::HardStateDurable);
+        }
+        if self.synced.take() {
+            return Some(Event::Synced);
+        }
+        self.piece_written.take().then_some(Event::PieceWritten)
+    }
 }
 
 impl Core {
@@ -42,48 +144,47 @@ impl Core {
     ///
     /// Cancel safe: an event that was not returned is returned by the next call.
     pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
+        let mailbox = &self.mailbox;
         loop {
-            if self.mailbox.turn.get() >= EVENTS_PER_TURN {
-                self.mailbox.turn.set(0);
+            if mailbox.turn.get() >= EVENTS_PER_TURN {
+                mailbox.turn.set(0);
                 yield_now().await;
             }
-            self.mailbox.turn.set(self.mailbox.turn.get() + 1);
-            self.now.set(self.env.clock.now());
+            mailbox.turn.set(mailbox.turn.get() + 1);
+            mailbox.now.set(self.env.clock.now());
             if let Some(event) = self.take(deadline)? {
                 return Ok(event);
             }
-            if self.applied.get() >= self.commit.get() {
+            if !self.decided.is_behind() {
                 self.wait(deadline).await;
-                self.mailbox.turn.set(0);
+                mailbox.turn.set(0);
             }
         }
     }
 
     fn take(&self, deadline: Time) -> Result<Option<Event>, Stop> {
-        if self.shutdown.get() {
-            return Err(Stop::Shutdown);
-        }
+        self.shutdown.check()?;
         if let Some(installed) = self.snapshots.take_installed() {
             self.install(installed)?;
             return Ok(Some(Event::Installed));
         }
         self.take_synced();
         self.apply_slice()?;
-        if self.advanced.take() {
-            return Ok(Some(Event::Advanced));
+        if let Some(event) = self.mailbox.growth() {
+            return Ok(Some(event));
         }
         if let Some(event) = self.receive() {
             return Ok(Some(event));
         }
-        if self.requested.take() {
+        if self.mailbox.requests.take() {
             return Ok(Some(Event::Requests));
         }
-        self.sweep();
-        Ok((self.now.get() >= deadline).then_some(Event::Elapsed))
+        self.expire_clients();
+        Ok((self.now() >= deadline).then_some(Event::Elapsed))
     }
 
     async fn wait(&self, deadline: Time) {
-        let deadline = deadline.min(self.next_sweep());
+        let deadline = deadline.min(self.clients_due());
         poll_fn(|cx| {
             let mut alarm = self.mailbox.alarm.borrow_mut();
             if alarm.as_ref().is_none_or(|(at, _)| *at > deadline) {
@@ -113,7 +214,7 @@ impl Core {
             let envelope = match Envelope::decode(&frame) {
                 Ok(envelope) if self.is_welcome(from, &envelope.message) => envelope,
                 refused => {
-                    self.malformed.set(self.malformed.get() + 1);
+                    self.mailbox.malformed.set(self.mailbox.malformed.get() + 1);
                     tracing::debug!(%from, ?refused, "dropped a frame");
                     continue;
                 }
@@ -162,21 +263,16 @@ impl Core {
         Some(Event::Received(received))
     }
 
-    /// Puts a message back: the next scope will handle it first.
-    pub(crate) fn put_back(&self, received: Received) {
-        self.mailbox.held.set(Some(received));
-    }
-
     /// Whether a leader of the present term was heard lately: nobody may disturb it then.
     fn leader_is_alive(&self) -> bool {
         let patience = self.config.timing.election_min;
-        self.view.role.get() == Role::Leader
-            || self.view.heard.get().is_some_and(|at| self.now.get().since(at) < patience)
+        self.published.role() == Role::Leader
+            || self.published.heard().is_some_and(|at| self.now().since(at) < patience)
     }
 
     fn answer_pre_vote(&self, from: NodeId, asked: Term, last: Position) {
         let present = self.term();
-        let mine = self.log.borrow().last();
+        let mine = self.log().last();
         let granted = rules::may_pre_vote(asked, present, last, mine, self.leader_is_alive());
         let term = if granted { asked } else { present };
         self.send_as(term, from, Message::PreVoteReply { granted });

@@ -49,7 +49,7 @@
 //!
 //! [`rules`] (the paper's figure 2, as pure functions) · [`node`] (figure 4) · `follower` ·
 //! `candidate` · `leader` · `replication` · `reads` · `core` (the node's own scope) · `mailbox` (what
-//! happens next) · `host` (state machine and waiting clients) · `log` and [`entries`] · `snapshot`
+//! happens next) · `machine` (state machine and waiting clients) · `log` and [`entries`] · `snapshot`
 //! · `recover` · [`message`] · [`event`].
 //!
 //! # Where it differs from the paper
@@ -72,19 +72,23 @@ pub mod entries;
 pub mod event;
 pub(crate) mod follower;
 pub(crate) mod forwarded;
-pub(crate) mod host;
+pub(crate) mod hard_state;
 pub(crate) mod leader;
 pub(crate) mod log;
+pub(crate) mod machine;
 pub(crate) mod mailbox;
 pub mod message;
 pub mod node;
 pub(crate) mod reads;
+pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod replication;
 pub mod rules;
 #[cfg(test)]
 mod sizes;
 pub(crate) mod snapshot;
+pub mod status;
 
 pub use event::{Event, Observer};
-pub use node::{Applied, Life, Node, PeerStatus, Role, Status};
+pub use node::Node;
+pub use status::{PeerStatus, Role, Status};

@@ -1,32 +1,95 @@
-//! The handle on a running node, and its life: what an embedder holds and what it runs.
+//! Figure 4 of the Raft paper as a program, and the handle on a node that runs it.
 //!
-//! [`Node::start`] returns both. The [`Life`] is a future to be run on the embedder's executor;
-//! it ends when the node is shut down or must stop. Dropping it is `kill -9`: as safe, and as
-//! rude. The [`Node`] is the handle, to be cloned freely.
+//! [`Node::start`] returns a handle, to be cloned freely, and a [`Life`], to be run on the
+//! embedder's executor. The life holds the roles, and beside them the journal and the snapshots.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::FutureExt;
 
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Fatal, Refused};
-use crate::id::{ClusterId, Index, NodeId, Term};
+use crate::host::clients::Admission;
+use crate::host::shutdown::{Stop, drain};
+use crate::host::status::{Vitals, micros};
+use crate::host::{Applied, Life};
+use crate::id::Term;
 use crate::machine::StateMachine;
 use crate::raft::candidate::Outcome;
-use crate::raft::core::{Core, Read, Stop};
+use crate::raft::core::Core;
 use crate::raft::event::Observer;
 use crate::raft::follower::Follower;
-use crate::raft::host::Hosted;
+use crate::raft::machine::Machine;
+use crate::raft::status::Status;
 use crate::raft::{candidate, follower, leader, recover, snapshot};
-use crate::scope::first::{First, first};
-use crate::scope::oneshot::oneshot;
+use crate::scope::first::Named;
+
+/// Figure 4 of the Raft paper, as control flow.
+async fn figure_4(core: &Core) -> Result<Infallible, Stop> {
+    let mut me = Follower::leaderless("start");
+    loop {
+        let campaign = follower::run(core, me).await?;
+        me = match candidate::run(core, campaign).await? {
+            Outcome::Won(elected) => leader::run(core, elected).await?,
+            Outcome::Lost(follower) => follower,
+        };
+    }
+}
+
+/// What ends the work of a node.
+enum Ended {
+    /// The roles have.
+    Roles(Stop),
+    /// The journal has failed.
+    Journal(Fatal),
+    /// A snapshot has failed.
+    Snapshots(Fatal),
+}
+
+/// The life of a node: its roles, its journal and its snapshots, until one of them must stop.
+pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
+    let mut journal = pin!(core.journal.run());
+    let ended = {
+        let roles = pin!(roles(&core).named(Ended::Roles));
+        let journal = (&mut journal).named(Ended::Journal);
+        let snapshots = snapshot::run(&core).named(Ended::Snapshots);
+        roles.or(journal).or(snapshots).await
+    };
+    match ended {
+        Ended::Journal(fatal) | Ended::Snapshots(fatal) | Ended::Roles(Stop::Fatal(fatal)) => {
+            Err(fatal)
+        }
+        Ended::Roles(Stop::Shutdown) => {
+            core.close();
+            let drained = async {
+                drain(&core.journal, &core.wake, &core.env.clock).await;
+                Ok(())
+            };
+            drained.or(journal.named(Err)).await
+        }
+    }
+}
+
+/// The roles, until the node must stop. The simulator may drop them at any of their polls.
+async fn roles(core: &Core) -> Stop {
+    #[cfg(feature = "sim")]
+    let ended = {
+        let injector = core.cancel_injector.borrow().clone();
+        injector.over(|| figure_4(core)).await
+    };
+    #[cfg(not(feature = "sim"))]
+    let ended = figure_4(core).await;
+    match ended {
+        Ok(never) => match never {},
+        Err(stop) => stop,
+    }
+}
 
 /// A handle on a running node; clones are handles on the same one.
 ///
@@ -45,85 +108,7 @@ use crate::scope::oneshot::oneshot;
 /// ```
 pub struct Node<M: StateMachine> {
     core: Rc<Core>,
-    hosted: Rc<RefCell<Hosted<M>>>,
-}
-
-/// An answered proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied<R> {
-    /// Where in the log it stands.
-    pub index: Index,
-    /// The term that decided it.
-    pub term: Term,
-    /// What the state machine answered.
-    pub response: R,
-}
-
-/// What a node does at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It follows a leader, or waits for one.
-    Follower,
-    /// It asks for votes.
-    Candidate,
-    /// It leads.
-    Leader,
-}
-
-/// A peer as its leader sees it, at the last heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Which one.
-    pub node: NodeId,
-    /// What it has durably, as far as is known.
-    pub match_index: Index,
-    /// What it is sent next.
-    pub next_index: Index,
-    /// Milliseconds since it was last heard of; `None` if they do not fit a `u64`.
-    pub heard_ms: Option<u64>,
-}
-
-/// One moment of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Who it is.
-    pub node: NodeId,
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// The voters.
-    pub members: Vec<NodeId>,
-    /// What it does.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// Who leads, as far as it knows.
-    pub leader: Option<NodeId>,
-    /// The last entry of its log.
-    pub last_index: Index,
-    /// The last entry that it knows to be decided.
-    pub commit_index: Index,
-    /// The last entry that its state machine has applied.
-    pub applied_index: Index,
-    /// The last entry that its latest snapshot covers.
-    pub snapshot_index: Index,
-    /// The first entry that is still in its log.
-    pub first_index: Index,
-    /// The peers, if it leads.
-    pub peers: Vec<PeerStatus>,
-    /// Requests of its clients that wait.
-    pub waiting: usize,
-    /// Bytes that the journal takes on disk.
-    pub journal_bytes: u64,
-    /// The median of the last syncs, in microseconds.
-    pub sync_us: u64,
-    /// How late the loop came to a timer, at most, of the last hundred or so, in microseconds.
-    pub loop_lag_us: u64,
-    /// Frames of peers that made no sense.
-    pub malformed: u64,
-    /// Frames dropped because a queue was full.
-    pub dropped: u64,
-    /// Whether the disk has no room for new entries.
-    pub disk_full: bool,
+    machine: Rc<RefCell<Machine<M>>>,
 }
 
 impl<M: StateMachine> Node<M> {
@@ -137,14 +122,22 @@ impl<M: StateMachine> Node<M> {
         machine: M,
         observer: Observer,
     ) -> Result<(Self, Life), Fatal> {
+        let limits = &config.limits;
+        let admission = Admission {
+            command_bytes_max: limits.command_bytes_max,
+            requests_max: limits.proposals_max,
+            bytes_max: limits.proposal_bytes_max,
+            patience: config.timing.request_timeout(),
+        };
         let first_request = env.rng.u64() >> 1;
-        let hosted = Rc::new(RefCell::new(Hosted::new(machine, first_request)));
-        let (journal, recovered) = recover::recover(&config, &env, &hosted)?;
+        let machine = Rc::new(RefCell::new(Machine::new(machine, first_request, admission)));
+        let (journal, recovered) = recover::recover(&config, &env, &machine)?;
         let checkpoint_due = recovered.checkpoint_due;
-        let core = Rc::new(Core::new(config, env, journal, observer, hosted.clone(), recovered));
+        let core = Rc::new(Core::new(config, env, journal, observer, machine.clone(), recovered));
         recover::begin(&core, checkpoint_due);
-        let life = Life { future: Box::pin(live(core.clone())), ending: Ending(core.clone()) };
-        Ok((Self { core, hosted }, life))
+        let ending = core.clone();
+        let life = Life::new(core.me(), live(core.clone()), move || ending.end());
+        Ok((Self { core, machine }, life))
     }
 
     /// Proposes a command and waits until it is decided and applied here, whoever leads.
@@ -157,23 +150,8 @@ impl<M: StateMachine> Node<M> {
     ///
     /// Cancel safe: dropping it abandons the answer; the command is in the log or it is not.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
-        let limits = &self.core.config.limits;
-        let answer = {
-            let mut hosted = self.hosted.borrow_mut();
-            let (len, len_max) = (command.len(), limits.command_bytes_max);
-            if hosted.is_closed() {
-                return Err(Refused::ShuttingDown);
-            }
-            if len > len_max {
-                return Err(Refused::TooLarge { len, len_max });
-            }
-            if hosted.waiting_requests() >= limits.proposals_max
-                || hosted.waiting_bytes() + len > limits.proposal_bytes_max
-            {
-                return Err(Refused::Overloaded);
-            }
-            hosted.ask(command)
-        };
+        let now = self.core.env.clock.now();
+        let answer = self.machine.borrow_mut().propose(command, now)?;
         self.core.request();
         answer.await.unwrap_or(Err(Refused::ShuttingDown))
     }
@@ -186,16 +164,7 @@ impl<M: StateMachine> Node<M> {
     ///
     /// Cancel safe.
     pub async fn read<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refused> {
-        if self.hosted.borrow().is_closed() {
-            return Err(Refused::ShuttingDown);
-        }
-        let waiting = self.core.reads.borrow().len();
-        if waiting >= self.core.config.limits.proposals_max {
-            return Err(Refused::Overloaded);
-        }
-        let (reply, answer) = oneshot();
-        let since = self.core.now.get();
-        self.core.reads.borrow_mut().push_back(Read { since, reply });
+        let answer = self.core.reads.ask(self.core.env.clock.now())?;
         self.core.request();
         answer.await.unwrap_or(Err(Refused::ShuttingDown))?;
         Ok(self.read_stale(look))
@@ -203,7 +172,7 @@ impl<M: StateMachine> Node<M> {
 
     /// Looks at this node's present state, which may be behind.
     pub fn read_stale<T>(&self, look: impl FnOnce(&M) -> T) -> T {
-        look(&self.hosted.borrow().machine)
+        look(self.machine.borrow().state())
     }
 
     /// Its present term.
@@ -216,135 +185,53 @@ impl<M: StateMachine> Node<M> {
     #[must_use]
     pub fn status(&self) -> Status {
         let core = &self.core;
-        let log = core.log.borrow();
+        let log = core.log();
         Status {
             node: core.me(),
             cluster: core.config.cluster,
             members: core.config.members.iter().copied().collect(),
-            role: core.view.role.get(),
+            role: core.published.role(),
             term: core.term(),
-            leader: core.view.leader.get(),
+            leader: core.published.leader(),
             last_index: log.last().index,
-            commit_index: core.commit.get(),
-            applied_index: core.applied.get(),
+            commit_index: core.decided.commit(),
+            applied_index: core.decided.applied(),
             snapshot_index: log.snapshot().index,
             first_index: log.first(),
-            peers: core.view.peers.borrow().clone(),
-            waiting: self.hosted.borrow().waiting_requests(),
-            journal_bytes: core.journal.bytes_on_disk(),
-            sync_us: micros(core.journal.sync_median()),
-            loop_lag_us: micros(core.mailbox.lag.borrow().get()),
-            malformed: core.malformed.get(),
-            dropped: core.env.net.dropped(),
-            disk_full: core.journal.is_full(),
+            peers: core.published.peers(),
+            vitals: Vitals {
+                waiting: self.machine.borrow().waiting() + core.reads.len(),
+                loop_lag_us: micros(core.mailbox.lag()),
+                malformed: core.mailbox.malformed(),
+                ..Vitals::of(&core.journal, &core.env.net)
+            },
         }
     }
 
     /// Hands the node over to the simulator's cancel injector, before its life begins.
     #[cfg(feature = "sim")]
-    pub(crate) fn expose_to(&self, cancel_injector: crate::scope::cancel::CancelInjector) {
-        self.core.cancel_injector.replace(cancel_injector);
+    pub(crate) fn expose_to(&self, injector: crate::scope::cancel::CancelInjector) {
+        self.core.cancel_injector.replace(injector);
     }
 
-    /// Ends the node's life in good order: a leader hands over, what was submitted is synced, who
-    /// waits is told, and [`Life`] returns. Returns at once; await the life for the end.
+    /// Ends the node's life in good order: a leader hands over, what was submitted is synced,
+    /// everybody who waits is told, and [`Life`] returns. Returns at once; await the life for the
+    /// end.
     pub fn shutdown(&self) {
-        self.core.shutdown.set(true);
-        self.core.wake.notify();
+        self.core.shutdown.ask(&self.core.wake);
     }
 }
 
 impl<M: StateMachine> Clone for Node<M> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), hosted: self.hosted.clone() }
+        Self { core: self.core.clone(), machine: self.machine.clone() }
     }
 }
 
 impl<M: StateMachine> fmt::Debug for Node<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node({:?}, {:?})", self.core.me(), self.core.view.role.get())
+        write!(f, "Node({:?}, {:?})", self.core.me(), self.core.published.role())
     }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The whole life of a node, as a future. Dropping it is `kill -9`.
-pub struct Life {
-    future: Pin<Box<dyn Future<Output = Result<(), Fatal>>>>,
-    ending: Ending,
-}
-
-impl Future for Life {
-    type Output = Result<(), Fatal>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Life {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Life({:?})", self.ending.0.me())
-    }
-}
-
-/// Answers everybody who still waits when a life ends, however it ends.
-struct Ending(Rc<Core>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// The life of a node: its role, its journal and its snapshots, until one of them must stop.
-pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
-    let mut at_work = pin!(first(core.journal.run(), snapshot::run(&core)));
-    #[cfg(not(feature = "sim"))]
-    let roles = rule(&core);
-    #[cfg(feature = "sim")]
-    let cancel_injector = core.cancel_injector.borrow().clone();
-    #[cfg(feature = "sim")]
-    let roles = cancel_injector.over(|| rule(&core));
-    match first(roles, &mut at_work).await {
-        First::A(Ok(never)) => match never {},
-        First::A(Err(Stop::Fatal(fatal))) => Err(fatal),
-        First::A(Err(Stop::Shutdown)) => {
-            core.close();
-            match first(settled(&core), at_work).await {
-                First::A(()) => Ok(()),
-                First::B(First::A(fatal) | First::B(fatal)) => Err(fatal),
-            }
-        }
-        First::B(First::A(fatal) | First::B(fatal)) => Err(fatal),
-    }
-}
-
-/// Figure 4 of the Raft paper, as control flow.
-async fn rule(core: &Core) -> Result<std::convert::Infallible, Stop> {
-    let mut me = Follower::leaderless("start");
-    loop {
-        let campaign = follower::run(core, me).await?;
-        me = match candidate::run(core, campaign).await? {
-            Outcome::Won(elected) => leader::run(core, elected).await?,
-            Outcome::Lost(follower) => follower,
-        };
-    }
-}
-
-/// How long a shutdown waits for its last sync. A disk that takes longer is a disk that fails.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// Waits until the journal has synced what was submitted, if it can.
-async fn settled(core: &Core) {
-    let synced = async {
-        while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
-            core.wake.notified().await;
-        }
-    };
-    first(synced, core.env.clock.sleep(DRAIN_MAX)).await;
 }
 
 #[cfg(test)]
@@ -353,6 +240,7 @@ mod tests {
     use crate::env::clock::VirtualClock;
     use crate::env::net::{NetLimits, net};
     use crate::env::{Clock, Disk, Net, Rng, Spawner};
+    use crate::id::{ClusterId, Index, NodeId};
     use crate::machine::Committed;
     use crate::raft::entries::{Builder, HEADER, Kind, Origin};
     use crate::raft::message::{Envelope, Message, Position};
@@ -410,7 +298,7 @@ mod tests {
         }
         assert!(block_on(poll_once(&mut life)).is_none(), "the node lives on");
         let status = node.status();
-        assert_eq!((status.malformed, status.last_index), (2, Index(0)));
+        assert_eq!((status.vitals.malformed, status.last_index), (2, Index(0)));
     }
 
     #[test]
@@ -421,7 +309,7 @@ mod tests {
             assert_eq!(block_on(poll_once(proposal)), None);
         }
         assert_eq!(block_on(node.propose(Bytes::new())), Err(Refused::Overloaded));
-        assert_eq!(node.status().waiting, 3);
+        assert_eq!(node.status().vitals.waiting, 3);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! all peers whether they still follow, and when a majority says so, that index is one from which
 //! on any node may answer.
 //!
-//! One round is under way at a time; who comes meanwhile waits for the next one. A round's number
-//! is never used again, so an old answer confirms nothing new.
+//! One round is under way at a time; a read that comes meanwhile waits for the next one. A round's
+//! number is never used again, so an old answer confirms nothing new. The reads themselves are in
+//! the node's table: a leader that ends leaves them there for the next one.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use crate::id::{Index, NodeId};
-use crate::raft::core::{Core, Read};
+use crate::raft::core::Core;
 use crate::raft::message::Message;
 
 /// The reads of one leader's tenure.
@@ -16,31 +17,28 @@ use crate::raft::message::Message;
 pub(crate) struct Reads {
     round: u64,
     under_way: Option<Answers>,
-    waiting: Answers,
+    /// The peers that wait for the next round.
+    remote: BTreeMap<NodeId, u64>,
 }
 
 /// Who is to be told an index.
 #[derive(Default)]
 pub(crate) struct Answers {
     index: Index,
-    local: VecDeque<Read>,
-    remote: Vec<(NodeId, u64)>,
+    /// Reads of this node.
+    local: Vec<u64>,
+    /// The latest question of each peer: it has given up the ones before.
+    remote: BTreeMap<NodeId, u64>,
 }
 
 impl Answers {
-    fn is_empty(&self) -> bool {
-        self.local.is_empty() && self.remote.is_empty()
-    }
-
     /// Tells the index: peers by message, clients of this node as soon as it has applied as much.
     pub(crate) fn give(self, core: &Core) {
         let index = self.index;
         for (peer, id) in self.remote {
             core.send(peer, Message::ReadIndexReply { id, index: Some(index) });
         }
-        for read in self.local {
-            core.answer_read_at(index, read);
-        }
+        core.place_reads(&self.local, index);
     }
 }
 
@@ -50,35 +48,24 @@ impl Reads {
         self.round
     }
 
-    /// Clients of this node want to read.
-    pub(crate) fn ask_local(&mut self, reads: VecDeque<Read>) {
-        self.waiting.local.extend(reads);
-    }
-
     /// A follower wants to read.
     pub(crate) fn ask_remote(&mut self, peer: NodeId, id: u64) {
-        self.waiting.remote.push((peer, id));
+        self.remote.insert(peer, id);
     }
 
     /// Starts a round at the commit index for all who wait, unless one is under way.
-    pub(crate) fn start(&mut self, commit: Index) -> bool {
-        if self.under_way.is_some() || self.waiting.is_empty() {
+    pub(crate) fn start(&mut self, core: &Core) -> bool {
+        if self.under_way.is_some() || (self.remote.is_empty() && !core.reads.has_new()) {
             return false;
         }
         self.round += 1;
-        self.under_way = Some(Answers { index: commit, ..std::mem::take(&mut self.waiting) });
+        let (local, remote) = (core.reads.take_new(), std::mem::take(&mut self.remote));
+        self.under_way = Some(Answers { index: core.decided.commit(), local, remote });
         true
     }
 
     /// The round has been confirmed by a majority.
     pub(crate) fn confirmed(&mut self) -> Option<Answers> {
         self.under_way.take()
-    }
-
-    /// The tenure is over: clients of this node ask the next leader.
-    pub(crate) fn give_back(self, core: &Core) {
-        let mut reads = core.reads.borrow_mut();
-        reads.extend(self.under_way.into_iter().flat_map(|answers| answers.local));
-        reads.extend(self.waiting.local);
     }
 }

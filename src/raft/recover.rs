@@ -8,18 +8,18 @@ use crate::env::Env;
 use crate::error::Fatal;
 use crate::id::Index;
 use crate::journal::{Journal, Options, Record};
-use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT, RECORD_HARD_STATE, Recovered};
+use crate::raft::core::{Core, Recovered};
 use crate::raft::event::Event as Told;
-use crate::raft::host::Host;
-use crate::raft::log::{Log, RECORD_ENTRIES};
+use crate::raft::log::Log;
+use crate::raft::machine::AnyMachine;
 use crate::raft::message::Position;
+use crate::raft::record::{
+    Checkpoint, RECORD_CHECKPOINT, RECORD_ENTRIES, RECORD_HARD_STATE, RECORD_OF_HELIX,
+};
 use crate::raft::rules::HardState;
 use crate::raft::snapshot::{Meta, read_all};
 
 /// What the records seen so far add up to.
-/// The journal's name for a record of the other engine.
-const RECORD_OF_HELIX: u8 = 16;
-
 struct Replay<'a> {
     config: &'a Config,
     log: Log,
@@ -28,10 +28,10 @@ struct Replay<'a> {
 }
 
 /// Opens the journal and restores what it holds; makes the first record if it is new.
-pub(crate) fn recover<H: Host>(
+pub(crate) fn recover<H: AnyMachine>(
     config: &Config,
     env: &Env,
-    host: &Rc<RefCell<H>>,
+    machine: &Rc<RefCell<H>>,
 ) -> Result<(Journal, Recovered), Fatal> {
     let limits = &config.limits;
     let mut replay = Replay {
@@ -52,7 +52,7 @@ pub(crate) fn recover<H: Host>(
         Journal::open(&env.disk, &env.clock, &env.rng, options, |record| replay.take(record))?;
     let mut log = replay.log;
     let claimed = replay.checkpoint.as_ref().map_or(Position::default(), |c| c.snapshot);
-    let covers = restore(config, &journal, host)?;
+    let covers = restore(config, &journal, machine)?;
     if covers.index < claimed.index {
         let why = format!("the journal expects a snapshot up to entry {}", claimed.index);
         return Err(damaged("the snapshot", &why));
@@ -140,10 +140,10 @@ impl Replay<'_> {
     }
 }
 
-fn restore<H: Host>(
+fn restore<H: AnyMachine>(
     config: &Config,
     journal: &Journal,
-    host: &Rc<RefCell<H>>,
+    machine: &Rc<RefCell<H>>,
 ) -> Result<Position, Fatal> {
     let Some(snapshot) = journal.snapshot() else {
         return Ok(Position::default());
@@ -155,19 +155,19 @@ fn restore<H: Host>(
             meta.cluster, config.cluster
         )));
     }
-    host.borrow_mut().restore(&read_all(&snapshot)?).map_err(Fatal::Restore)?;
+    machine.borrow_mut().restore(&read_all(&snapshot)?).map_err(Fatal::Restore)?;
     Ok(meta.covers)
 }
 
 /// Writes down what a new journal lacks, and tells the observer where the node begins.
 pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
     if checkpoint_due {
-        let snapshot = core.log.borrow().snapshot();
+        let snapshot = core.log().snapshot();
         core.checkpoint(snapshot);
     }
     let HardState { term, vote } = core.hard_state();
     let (snapshot, durable) = {
-        let log = core.log.borrow();
+        let log = core.log();
         (log.snapshot().index, log.durable())
     };
     core.observer.tell(|| Told::Started { term, vote, snapshot, durable });
@@ -178,7 +178,7 @@ pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
 
 /// Tells the observer what the log holds from `index` on.
 fn tell_log(core: &Core, mut index: Index) {
-    let log = core.log.borrow();
+    let log = core.log();
     // What cannot be read now is found by whoever needs it: observing stops nobody.
     while let Ok(Some(entries)) = log.read(&core.journal, index, 64 << 10)
         && !entries.is_empty()

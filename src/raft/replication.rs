@@ -35,7 +35,7 @@ pub(crate) struct Peer {
     /// The last entry that a client of this peer waits for.
     awaited: Cell<Index>,
     /// The requests of its clients that it has forwarded in this term.
-    pub(crate) forwarded: RefCell<Forwarded>,
+    forwarded: RefCell<Forwarded>,
     /// Tell it of the decision now, even if there is nothing else to say.
     tell: Cell<bool>,
     told: Cell<Index>,
@@ -107,8 +107,8 @@ impl Peer {
 
     /// Takes in an answer to an append.
     pub(crate) fn hear(&self, lead: &Lead<'_>, round: u64, outcome: AppendOutcome) {
-        self.heard_round(lead.core.now.get(), round);
-        let last = lead.core.log.borrow().last().index;
+        self.heard_round(lead.core.now(), round);
+        let last = lead.core.log().last().index;
         let mut progress = self.progress.borrow_mut();
         match outcome {
             AppendOutcome::Matched(index) if index <= last => progress.matched_to(index),
@@ -132,6 +132,11 @@ impl Peer {
     fn heard_round(&self, now: Time, round: u64) {
         self.heard.set(now);
         self.round.set(self.round.get().max(round));
+    }
+
+    /// Whether it forwards this request for the first time in this term; it has then.
+    pub(crate) fn is_new(&self, request: u64) -> bool {
+        self.forwarded.borrow_mut().is_new(request)
     }
 
     /// A client of this peer waits for the entry at `index`.
@@ -195,7 +200,7 @@ pub(crate) async fn run(lead: &Lead<'_>, peer: &Peer) -> Fatal {
 async fn probe(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     loop {
         let next = peer.next();
-        let asked = lead.beat.get();
+        let asked = lead.beat();
         if !send_append(lead, peer, Entries::none(next)) {
             return Ok(Mode::Snapshot);
         }
@@ -210,7 +215,7 @@ async fn probe(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
                 return Ok(Mode::Stream);
             }
             drop(progress);
-            if lead.beat.get() > asked || must_speak(lead, peer) {
+            if lead.beat() > asked || must_speak(lead, peer) {
                 break;
             }
         }
@@ -228,8 +233,7 @@ async fn stream(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
         }
         while has_room(peer, limits.appends_in_flight_max, limits.in_flight_bytes_max) {
             let next = peer.next();
-            let read =
-                lead.core.log.borrow().read(&lead.core.journal, next, limits.append_bytes_max)?;
+            let read = lead.core.log().read(&lead.core.journal, next, limits.append_bytes_max)?;
             let Some(entries) = read else {
                 return Ok(Mode::Snapshot);
             };
@@ -261,9 +265,7 @@ fn has_room(peer: &Peer, appends_max: usize, bytes_max: usize) -> bool {
 /// a sign of life, a decision that somebody waits for.
 fn must_speak(lead: &Lead<'_>, peer: &Peer) -> bool {
     let progress = peer.progress.borrow();
-    progress.sent_round < lead.reads.borrow().round()
-        || progress.sent_beat < lead.beat.get()
-        || peer.tell.get()
+    progress.sent_round < lead.round() || progress.sent_beat < lead.beat() || peer.tell.get()
 }
 
 /// Sends an append; false if the entry before it is no longer known.
@@ -271,10 +273,10 @@ fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
     let index = entries.first().prev();
     let term = match index {
         Index::ZERO => Some(crate::id::Term::ZERO),
-        _ => lead.core.log.borrow().term_at(index),
+        _ => lead.core.log().term_at(index),
     };
     let Some(term) = term else { return false };
-    let commit = lead.core.commit.get();
+    let commit = lead.core.decided.commit();
     let round = speak(lead, peer);
     peer.tell.set(false);
     peer.told.set(commit);
@@ -285,10 +287,10 @@ fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
 
 /// Notes that something is sent now, and returns the round to send with it.
 fn speak(lead: &Lead<'_>, peer: &Peer) -> u64 {
-    let round = lead.reads.borrow().round();
+    let round = lead.round();
     let mut progress = peer.progress.borrow_mut();
     progress.sent_round = round;
-    progress.sent_beat = lead.beat.get();
+    progress.sent_beat = lead.beat();
     round
 }
 
@@ -301,7 +303,7 @@ async fn send_snapshot(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     let mut offset = 0;
     loop {
         send_piece(lead, peer, &snapshot, covers, offset)?;
-        let sent = lead.beat.get();
+        let sent = lead.beat();
         loop {
             peer.wake.notified().await;
             let installed = peer.progress.borrow().installed;
@@ -317,7 +319,7 @@ async fn send_snapshot(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
                     offset = have;
                     break;
                 }
-                _ if lead.beat.get() > sent || must_speak(lead, peer) => break,
+                _ if lead.beat() > sent || must_speak(lead, peer) => break,
                 _ => {}
             }
         }

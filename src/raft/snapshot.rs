@@ -14,9 +14,10 @@ use futures_lite::future::yield_now;
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId};
 use crate::journal::{Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
-use crate::raft::core::{Checkpoint, Core, RECORD_CHECKPOINT};
+use crate::raft::core::Core;
 use crate::raft::event::Event as Told;
 use crate::raft::message::{INSTALLED, Position};
+use crate::raft::record::{Checkpoint, RECORD_CHECKPOINT};
 use crate::scope::notify::Notify;
 
 /// What is written before a snapshot's state.
@@ -122,8 +123,8 @@ impl Snapshots {
         let limits = &core.config.limits;
         let last_len = core.journal.snapshot().map_or(0, |snapshot| snapshot.len());
         let due = limits.snapshot_log_bytes.max(last_len.saturating_mul(limits.snapshot_factor));
-        let log = core.log.borrow();
-        if log.bytes_since_snapshot() >= due && core.applied.get() > log.snapshot().index {
+        let log = core.log();
+        if log.bytes_since_snapshot() >= due && core.decided.applied() > log.snapshot().index {
             self.wanted.set(true);
             self.wake.notify();
         }
@@ -159,10 +160,10 @@ pub(crate) async fn run(core: &Core) -> Fatal {
 
 async fn build(core: &Core) -> Result<(), SnapshotError> {
     core.snapshots.building.set(true);
-    let index = core.applied.get();
-    let term = core.log.borrow().term_at(index).expect("what is applied is in the log");
+    let index = core.decided.applied();
+    let term = core.log().term_at(index).expect("what is applied is in the log");
     let covers = Position { term, index };
-    let chunks = core.host.borrow().snapshot();
+    let chunks = core.machine.borrow().snapshot();
     let meta = borsh::to_vec(&Meta::new(core, covers)).expect("memory does not refuse a write");
     let mut writer = core.journal.begin_snapshot(&meta)?;
     for chunk in chunks {
@@ -198,7 +199,7 @@ async fn take_in(
         }
         jobs.incoming.take();
     }
-    core.advanced.set(true);
+    core.mailbox.piece_is_written();
     core.wake.notify();
     Ok(())
 }
@@ -206,8 +207,7 @@ async fn take_in(
 impl Core {
     /// Forgets what the durable snapshot of `covers` covers.
     fn compact(&self, covers: Position) {
-        let keep = self.config.limits.snapshot_keep_entries;
-        let needed = self.log.borrow_mut().compact(covers, keep);
+        let needed = self.compact_log(covers);
         let lsn = self.checkpoint(covers);
         let below = needed.map_or(lsn, |needed| needed.min(lsn));
         self.snapshots.release.set(Some((lsn, below)));
@@ -231,7 +231,7 @@ impl Core {
     pub(crate) fn receive_piece(&self, piece: Piece) -> Option<u64> {
         let jobs = &self.snapshots;
         let mut slot = jobs.incoming.borrow_mut();
-        if piece.covers.index <= self.commit.get() {
+        if piece.covers.index <= self.decided.commit() {
             *slot = None;
             return Some(INSTALLED);
         }
@@ -262,26 +262,24 @@ impl Core {
     pub(crate) fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
         let covers = Meta::of(&snapshot)?.covers;
         let Position { index, term } = covers;
-        if index <= self.commit.get() {
+        if index <= self.decided.commit() {
             return Ok(());
         }
         self.snapshots.incoming.take();
         restore(self, &snapshot)?;
-        // What follows an entry that the leader does not have is not the leader's, either.
-        self.log.borrow_mut().follow(covers);
+        self.follow_snapshot(covers);
         self.compact(covers);
-        self.applied.set(index);
         self.observer.tell(|| Told::Installed { index, term });
         self.commit_to(index);
-        self.host.borrow_mut().skipped_to(index, term);
-        self.answer_reads();
+        self.machine.borrow_mut().skipped_to(index, term);
+        self.reads.applied(index);
         Ok(())
     }
 }
 
 fn restore(core: &Core, snapshot: &Snapshot) -> Result<(), Fatal> {
     let bytes = read_all(snapshot)?;
-    core.host.borrow_mut().restore(&bytes).map_err(Fatal::Restore)
+    core.machine.borrow_mut().restore(&bytes).map_err(Fatal::Restore)
 }
 
 /// The whole of a snapshot's state.

@@ -38,6 +38,7 @@ use crate::sim::checks::{Checks, Invariants};
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::{Group, Order};
 use crate::sim::machine::{Digest, Judge, Probe};
+use crate::sim::picture::Ending;
 use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
 use crate::sim::world::World;
@@ -355,6 +356,7 @@ impl<P: Protocol> Cluster<P> {
             Death::Kill => format!("killed {node:?}"),
             Death::PowerCut => format!("cut the power of {node:?}"),
         });
+        self.world.trace().life_ended(self.world.now(), node, Ending::Torn);
         self.bury(node, living);
         match death {
             Death::Kill => self.slot(node).disk.kill(),
@@ -398,6 +400,8 @@ impl<P: Protocol> Cluster<P> {
                 Ok(()) => format!("{node:?} has shut down"),
                 Err(fatal) => format!("{node:?} stops: {fatal}"),
             });
+            let ending = if outcome.is_ok() { Ending::Left } else { Ending::Torn };
+            self.world.trace().life_ended(self.world.now(), node, ending);
             self.bury(node, living);
             self.slot(node).disk.kill();
             dead.push((node, outcome));

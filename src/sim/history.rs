@@ -187,7 +187,7 @@ mod tests {
         history.begin_write(w(1));
         history.refused(w(1), &Refused::Overloaded);
         history.begin_write(w(2));
-        history.refused(w(2), &Refused::LeadershipLost);
+        history.refused(w(2), &Refused::TimedOut);
         history
     }
 

@@ -14,7 +14,7 @@
 //! - [`world`]: the loop that moves it all;
 //! - [`protocol`]: the one interface between what is shared and what only a protocol has;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
-//! - [`trace`]: one notation for what happens, and its hash;
+//! - [`trace`]: one notation for what happens, and its hash; [`picture`] draws it;
 //! - [`checks`], [`history`]: what invariants are to the world, and those of the clients;
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`workload`], [`client`]: who uses the machine, and what must hold of it: yours, or ours;
@@ -31,6 +31,7 @@ pub mod helix;
 pub mod history;
 pub mod machine;
 pub mod net;
+pub mod picture;
 pub mod protocol;
 pub mod raft;
 pub mod script;

@@ -18,6 +18,7 @@
 //! | `crash A`, `kill A`, `start A`, `pause A`, `resume A`, `wipe A`, `stop A` | nodes |
 //! | `crash A when KIND A > B` | cuts its power at the poll in which it sends such a message |
 //! | `disk A stall SPAN`, `full`, `room`, `fail write`, `fail sync` | disks |
+//! | `picture begin`, `picture end` | what a picture shows, if one is made |
 //! | `expect leader A`, `leader none`, `commit A I`, `last A I`, `term A T`, `down A` | checks |
 //!
 //! `crash` cuts the power and loses everything that is not synced; `kill` ends the process only.
@@ -35,6 +36,7 @@ use crate::raft::{Role, Status};
 use crate::sim::cluster::Death;
 use crate::sim::machine::{Ledger, Write};
 use crate::sim::net::{Fate, Flight};
+use crate::sim::picture::Sketch;
 use crate::sim::raft::events::kind_of;
 use crate::sim::raft::{Cluster, Settings, Setup, tiny_limits};
 use crate::sim::trace::Detail;
@@ -63,7 +65,18 @@ fn lines(commands: &str) -> impl Iterator<Item = (usize, &str)> {
 /// The number of the line and what is wrong with it, or what was expected and is not so, or the
 /// invariant that broke; followed by what had happened until then.
 pub fn run(commands: &str) -> Result<String, String> {
-    let mut script = Script::default();
+    conduct(commands, Script::default())
+}
+
+/// The same, while a sketch watches. It is good for a picture also if this fails.
+///
+/// # Errors
+/// As [`run`].
+pub fn draw(commands: &str, sketch: &Sketch) -> Result<String, String> {
+    conduct(commands, Script { sketch: Some(sketch.clone()), ..Script::default() })
+}
+
+fn conduct(commands: &str, mut script: Script) -> Result<String, String> {
     for (number, line) in lines(commands) {
         let outcome = script.command(line).and_then(|()| script.check());
         if let Err(what) = outcome {
@@ -137,6 +150,7 @@ struct Script {
     detail: Detail,
     writes: u32,
     clients: Vec<Task<()>>,
+    sketch: Option<Sketch>,
 }
 
 impl Default for Script {
@@ -147,6 +161,7 @@ impl Default for Script {
             detail: Detail::Story,
             writes: 0,
             clients: vec![],
+            sketch: None,
         }
     }
 }
@@ -192,6 +207,14 @@ impl Script {
         match words.as_slice() {
             ["show", detail] => self.show(detail),
             ["cluster", rest @ ..] => self.begin(rest),
+            ["picture", "begin"] => {
+                self.cluster()?.world().trace().begin_picture();
+                Ok(())
+            }
+            ["picture", "end"] => {
+                self.cluster()?.world().trace().end_picture();
+                Ok(())
+            }
             ["elect", node] => self.elect(parse_node(node)?),
             ["settle"] => {
                 let led = self.cluster()?.run_until_led(WAIT_MAX);
@@ -272,6 +295,9 @@ impl Script {
         let rules = self.rules.clone();
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
         cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
+        if let Some(sketch) = &self.sketch {
+            cluster.world().trace().watch(sketch);
+        }
         cluster.start_all();
         self.cluster = Some(cluster);
         Ok(())

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::env::{Rng, Time};
+use crate::env::{Rng, Time, output};
 use crate::id::NodeId;
 use crate::sim::checks::{Checks, Violation};
 use crate::sim::client::Clients;
@@ -28,6 +28,7 @@ use crate::sim::cluster::Cluster;
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
 use crate::sim::machine::{Ledger, Write};
+use crate::sim::picture::Sketch;
 use crate::sim::protocol::Protocol;
 use crate::sim::storm::bit_rot::BitRot;
 use crate::sim::trace::Detail;
@@ -86,6 +87,8 @@ pub struct Options<P: Protocol> {
     pub detail: Detail,
     /// Whether each line of the trace is printed as it happens.
     pub print: bool,
+    /// Who watches, for a picture. It is good for one also if the storm fails.
+    pub sketch: Option<Sketch>,
     /// What only this protocol can be told.
     pub protocol: P::Options,
 }
@@ -103,6 +106,7 @@ impl<P: Protocol> Default for Options<P> {
             client_pause_max: P::CLIENT_PAUSE_MAX,
             detail: Detail::Events,
             print: false,
+            sketch: None,
             protocol: P::Options::default(),
         }
     }
@@ -110,7 +114,12 @@ impl<P: Protocol> Default for Options<P> {
 
 impl<P: Protocol> Clone for Options<P> {
     fn clone(&self) -> Self {
-        Self { faults: self.faults.clone(), protocol: self.protocol.clone(), ..*self }
+        Self {
+            faults: self.faults.clone(),
+            sketch: self.sketch.clone(),
+            protocol: self.protocol.clone(),
+            ..*self
+        }
     }
 }
 
@@ -273,6 +282,10 @@ impl<P: Protocol> Conductor<P> {
         if let Some(always) = &workload.always {
             cluster.judge_always(always.clone());
         }
+        let sketch = options.sketch.clone();
+        if let Some(sketch) = &sketch {
+            cluster.world().trace().watch(sketch);
+        }
         cluster.start_all();
         let mut storm = Storm::new(cluster, options, workload);
         let outcome = trouble(&mut storm).and_then(|()| storm.heal());
@@ -283,6 +296,9 @@ impl<P: Protocol> Conductor<P> {
             Err(violation) => violation,
         };
         let (at, tail) = (world.now(), world.trace().take_text());
+        if let Some(sketch) = &sketch {
+            sketch.alarm(at, &format!("broken invariant {violation}"));
+        }
         Err(Box::new(Failure { seed, nodes, violation, at, tail, replay: replay.clone() }))
     }
 }
@@ -299,8 +315,8 @@ impl Drop for Witness<'_> {
     fn drop(&mut self) {
         if !self.survived {
             let Self { seed, nodes, replay, .. } = self;
-            eprintln!("a node panicked in the storm of seed {seed} with {nodes} nodes");
-            eprintln!("replay: {replay}");
+            let what = format!("a node panicked in the storm of seed {seed} with {nodes} nodes");
+            output::complain(format!("{what}\nreplay: {replay}"));
         }
     }
 }

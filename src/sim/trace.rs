@@ -16,8 +16,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 
 use crate::env::Time;
+use crate::env::output;
 use crate::id::NodeId;
 use crate::sim::net::{Flight, Passage};
+use crate::sim::picture::sketch::{Speech, Step};
+use crate::sim::picture::{Ending, Sketch};
 
 /// Lines kept for the report of a failure, unless a caller asks for all.
 pub const TAIL_LINES: usize = 80;
@@ -47,6 +50,12 @@ pub trait Tell: fmt::Debug + Clone + 'static {
     /// # Errors
     /// Those of `text`.
     fn tell_frame(text: &mut String, flight: &Flight) -> fmt::Result;
+
+    /// What it does to the picture of the node that told it.
+    fn step(&self, node: NodeId) -> Option<Step>;
+
+    /// The short name of a frame, for a picture.
+    fn name_frame(flight: &Flight) -> String;
 }
 
 /// Which part of a line an event is.
@@ -100,6 +109,7 @@ pub struct Trace<E> {
     detail: Detail,
     print: bool,
     notation: RefCell<Notation<E>>,
+    sketch: RefCell<Option<Sketch>>,
 }
 
 impl<E: Tell> Trace<E> {
@@ -114,7 +124,35 @@ impl<E: Tell> Trace<E> {
             detail,
             print,
             notation: RefCell::new(Notation { first: BTreeMap::new() }),
+            sketch: RefCell::default(),
         }
+    }
+
+    /// Lets a sketch watch from now on. It sees every event and frame, whatever the detail, and
+    /// changes neither lines nor hash.
+    pub fn watch(&self, sketch: &Sketch) {
+        self.sketch.replace(Some(sketch.clone()));
+    }
+
+    fn sketch(&self, draw: impl FnOnce(&Sketch)) {
+        if let Some(sketch) = &*self.sketch.borrow() {
+            draw(sketch);
+        }
+    }
+
+    /// Lets the picture begin here, if there is a sketch.
+    pub fn begin_picture(&self) {
+        self.sketch(Sketch::begin);
+    }
+
+    /// Lets the picture end here, if there is a sketch.
+    pub fn end_picture(&self) {
+        self.sketch(Sketch::end);
+    }
+
+    /// Closes every scope of a node in the picture; a note before this says why its life ended.
+    pub fn life_ended(&self, at: Time, node: NodeId, ending: Ending) {
+        self.sketch(|sketch| sketch.life_ended(at, node, ending));
     }
 
     /// Records an event of a node.
@@ -122,6 +160,9 @@ impl<E: Tell> Trace<E> {
         self.mix(at.0);
         self.mix(node.0);
         event.numbers(&mut |number| self.mix(number));
+        self.sketch(|sketch| {
+            event.step(node).into_iter().for_each(|step| sketch.step(at, node, step));
+        });
         if self.detail > Detail::Story || event.is_story() {
             self.push(at, What::Event(node, event));
         }
@@ -132,6 +173,7 @@ impl<E: Tell> Trace<E> {
         let text = text.into();
         self.mix(at.0);
         self.mix(u64::from(crc32c::crc32c(text.as_bytes())));
+        self.sketch(|sketch| sketch.note(at, &text));
         self.push(at, What::Note(text));
     }
 
@@ -140,6 +182,8 @@ impl<E: Tell> Trace<E> {
         self.mix(at.0 << 2 | passage as u64);
         self.mix(flight.from.0 << 32 | flight.to.0);
         self.mix(u64::from(crc32c::crc32c(&flight.frame)));
+        let speech = Speech { name: E::name_frame, tell: E::tell_frame };
+        self.sketch(|sketch| sketch.frame(at, passage, flight, speech));
         if self.detail == Detail::Frames && passage != Passage::Sent {
             self.push(at, What::Frame(passage, flight.clone()));
         }
@@ -157,7 +201,7 @@ impl<E: Tell> Trace<E> {
         if self.print
             && let Some(text) = self.notation.borrow_mut().render(&line)
         {
-            println!("{text}");
+            output::line(text);
         }
         let mut lines = self.lines.borrow_mut();
         if lines.len() >= self.lines_max {
@@ -237,6 +281,7 @@ pub(crate) mod tests {
     use crate::env::Time;
     use crate::id::NodeId;
     use crate::sim::net::Flight;
+    use crate::sim::picture::sketch::Step;
     use std::fmt::{self, Write};
 
     const N2: NodeId = NodeId(2);
@@ -272,6 +317,14 @@ pub(crate) mod tests {
 
         fn tell_frame(text: &mut String, flight: &Flight) -> fmt::Result {
             write!(text, "{} bytes", flight.frame.len())
+        }
+
+        fn step(&self, _: NodeId) -> Option<Step> {
+            None
+        }
+
+        fn name_frame(_: &Flight) -> String {
+            String::new()
         }
     }
 

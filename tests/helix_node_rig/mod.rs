@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate::Life;
 use quorate::env::clock::VirtualClock;
 use quorate::env::net::{NetLimits, Wire, net};
 use quorate::env::spawn::Task;
 use quorate::env::{Clock, Disk, Env, Rng, Spawner};
-use quorate::helix::commands::node::{Life, Node, Options};
+use quorate::helix::commands::node::{Node, Options};
 use quorate::helix::protocol::keys::Null;
 use quorate::helix::protocol::message::{Envelope, Message};
 use quorate::helix::{Config, Observer};

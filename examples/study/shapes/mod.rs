@@ -141,8 +141,16 @@ impl Gauge {
                 for &pid in &self.pids {
                     memory = memory.plus(Memory::of(pid)?);
                 }
-                println!("{}\n{}", writes / span, used.cpu_ns / writes);
-                println!("{}\n{}", used.switches / writes, memory.private);
+                quorate::env::output::line(format_args!(
+                    "{}\n{}",
+                    writes / span,
+                    used.cpu_ns / writes
+                ));
+                quorate::env::output::line(format_args!(
+                    "{}\n{}",
+                    used.switches / writes,
+                    memory.private
+                ));
                 return Ok(false);
             }
             _ => {}

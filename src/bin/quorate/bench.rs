@@ -12,6 +12,7 @@ use clap::builder::RangedU64ValueParser;
 use quorate::env::{Clock, io::block_on};
 use smol::LocalExecutor;
 
+use crate::client::print;
 use crate::endpoint::Endpoints;
 use crate::exit::{Exit, Failure};
 use crate::load::{Client, KEYS_MAX, Op, Plan, Run, Tally};
@@ -90,9 +91,9 @@ impl Bench {
         let executor = LocalExecutor::new();
         let report = block_on(&executor, self.measure(&executor, plan))?;
         if self.json {
-            println!("{}", report.json());
+            print(format!("{}\n", report.json()).as_bytes())?;
         } else {
-            print!("{report}");
+            print(report.to_string().as_bytes())?;
         }
         report.verdict()
     }

@@ -1,12 +1,12 @@
 //! Asking the servers: one request to the first endpoint that can be reached, and what to say to a
 //! person when none can.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use quorate::env::{Clock, io::block_on};
+use quorate::env::{Clock, io::block_on, output};
 use quorate::scope::first::{First, first};
 use serde_json::Value;
 use smol::LocalExecutor;
@@ -167,15 +167,17 @@ pub(crate) fn number_of(object: &Value, name: &str) -> i64 {
     text.or_else(|| field?.as_i64()).unwrap_or(0)
 }
 
+/// The exit code of shells for a program that wrote to a pipe which nobody reads (SIGPIPE).
+const UNREAD: i32 = 141;
+
 /// Writes to standard output; that nobody reads it any more ends the command quietly.
 ///
 /// # Errors
 /// If it cannot be written for another reason.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match output::write(bytes) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(UNREAD),
         Err(error) => Err(Failure::refused(format!("standard output: {error}"))),
     }
 }

@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use quorate::Config;
 use quorate::api::MemberInfo;
-use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::env::{Clock, Disk, Spawner, io::block_on, output};
 use quorate::helix::{self, protocol::committee::MEMBERS_MIN, protocol::keys::Ed25519};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::nursery::Nursery;
 use smol::LocalExecutor;
 
-use crate::client::print;
 use crate::exit::Failure;
 use crate::keys::random;
 use crate::logging;
@@ -80,7 +79,8 @@ impl Dev {
                 .collect::<String>(),
             urls.join(","),
         );
-        print(text.as_bytes())?;
+        // A node needs no reader.
+        let _unread = output::write(text.as_bytes());
         let ended = {
             let mut failures = Nursery::new();
             for member in &mut members {

@@ -68,7 +68,7 @@ const FIELDS: &[Field] = fields! {
         "Where the other members are heard; not opened by a node alone";
     "advertise_client" "advertise-client" "QUORATE_ADVERTISE_CLIENT" List "" "[ID=]URL,.."
         "Where clients are told to find this node, and ID=URL where to find others [default: where \
-         clients are served]";
+         clients are served, unless that is a wildcard as 0.0.0.0]";
     "engine" "engine" "QUORATE_ENGINE" Text "raft" "raft|helix"
         "How the members agree: raft, if they may crash; helix, if fewer than a third of them may \
          do anything at all (four members at least, and keys)";

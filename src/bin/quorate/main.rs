@@ -9,7 +9,12 @@
 //! | 4 | the data directory cannot be used: locked, damaged, or another node's |
 //! | 5 | the node had to stop while it ran: its disk failed, or it cannot listen |
 //! | 130 | asked twice to end, the second time before it had ended in good order |
+//! | 141 | nobody reads the standard output any more |
+//!
+//! A node at work (`serve`, `dev`) goes on without what it cannot write. A stream that was closed
+//! before the start counts as one that leads to `/dev/null`.
 
+mod address;
 mod bench;
 mod client;
 mod dev;
@@ -34,6 +39,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate::env::output;
 
 const MORE_HELP: &str = "\
 Without a command: one durable node with its data in ./quorate-data, for clients on 127.0.0.1:2379
@@ -45,7 +51,8 @@ Exit codes:
     3  no endpoint answers
     4  the data directory cannot be used: locked, damaged, or another node's
     5  the node had to stop while it ran: its disk failed, or it cannot listen
-  130  asked twice to end, the second time before it had ended in good order";
+  130  asked twice to end, the second time before it had ended in good order
+  141  nobody reads the standard output any more";
 
 /// A small replicated store that speaks etcd's JSON: one node or a cluster of them.
 #[derive(Debug, Parser)]
@@ -86,7 +93,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("quorate: {failure}");
+            output::complain(format_args!("quorate: {failure}"));
             ExitCode::from(failure.exit as u8)
         }
     }

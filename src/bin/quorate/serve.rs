@@ -1,8 +1,7 @@
 //! `quorate` alone and `quorate serve`: one member in this process, until it is asked to end.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use quorate::Node;
 use quorate::api::MemberInfo;
 use quorate::env::disk::SyncMode;
 use quorate::env::spawn::Task;
-use quorate::env::{Clock, Disk, Spawner, io::block_on};
+use quorate::env::{Clock, Disk, Spawner, io::block_on, output};
 use quorate::error::Refused;
 use quorate::helix::protocol::keys::Ed25519;
 use quorate::id::NodeId;
@@ -19,6 +18,7 @@ use quorate::scope::first::{First, first};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use smol::LocalExecutor;
 
+use crate::address::{from_here, is_any};
 use crate::client::print;
 use crate::exit::Failure;
 use crate::fields::Flags;
@@ -92,7 +92,9 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
     };
     let mut member = Member::start(parts, &clock, spawner)?;
     let _configuring = configure(&settings, &member, &clock, spawner);
-    greet(&settings, client_address, peer_address)?;
+    warn_unadvertised(&settings, client_address);
+    // A node needs no reader.
+    let _unread = output::write(greeting(&settings, client_address, peer_address).as_bytes());
     match first(member.failed(), asked_to_end()).await {
         First::A(failure) => Err(failure),
         First::B(asked) => {
@@ -176,15 +178,17 @@ fn raise_descriptor_limit() {
 
 /// Says on standard error that the end has been heard.
 pub(crate) fn farewell() {
-    // Nobody may be there to read it; that must not keep the node from ending well.
-    let _unread = writeln!(std::io::stderr(), "quorate: ending in good order");
+    output::complain("quorate: ending in good order");
 }
 
 /// What clients are told of the members.
 fn members(settings: &Settings, client_address: SocketAddr) -> Vec<MemberInfo> {
     let me = settings.config.node;
     let mut urls: BTreeMap<NodeId, Vec<String>> = settings.advertise_client.clone();
-    urls.entry(me).or_insert_with(|| vec![format!("http://{client_address}")]);
+    // An address to listen on is none to dial, if it means all addresses of this machine.
+    if !is_any(client_address.ip()) {
+        urls.entry(me).or_insert_with(|| vec![format!("http://{client_address}")]);
+    }
     let ids = settings.config.members.iter();
     ids.map(|&id| MemberInfo {
         id,
@@ -201,16 +205,29 @@ fn members(settings: &Settings, client_address: SocketAddr) -> Vec<MemberInfo> {
     .collect()
 }
 
+/// Warns if clients that ask for members will not be told where this one is.
+fn warn_unadvertised(settings: &Settings, client_address: SocketAddr) {
+    let told = settings.advertise_client.contains_key(&settings.config.node);
+    if is_any(client_address.ip()) && !told {
+        tracing::warn!(
+            listen_client = %client_address,
+            "clients are not told where this node is: it listens on all addresses of its machine, \
+             and that is none to connect to; set --advertise-client"
+        );
+    }
+}
+
 /// Says what runs and where, and how to try it.
-fn greet(
+fn greeting(
     settings: &Settings,
     client_address: SocketAddr,
     peer_address: Option<SocketAddr>,
-) -> Result<(), Failure> {
+) -> String {
     let node = settings.config.node;
     let data = std::path::absolute(&settings.data_dir);
     let data = data.unwrap_or_else(|_| settings.data_dir.clone());
     let alone = peer_address.is_none();
+    let from_here = from_here(client_address);
     let mut text = format!("quorate {}: node {node}", env!("CARGO_PKG_VERSION"));
     text += &match alone {
         true => " alone".to_owned(),
@@ -219,24 +236,24 @@ fn greet(
     if settings.helix.is_some() {
         text += ", engine helix";
     }
-    text += &format!(", cluster {}\nclients  http://{client_address}\n", settings.config.cluster);
+    text += &format!(", cluster {}\nclients  http://{from_here}", settings.config.cluster);
+    text += if is_any(client_address.ip()) { " (and every other address here)\n" } else { "\n" };
     if let Some(address) = peer_address {
-        text += &format!("peers    {address}\n");
+        text += &match is_any(address.ip()) {
+            true => format!("peers    port {} of every address here\n", address.port()),
+            false => format!("peers    {address}\n"),
+        };
     }
     text += &format!("data     {}\n", data.display());
-    if client_address.ip().is_unspecified() && settings.advertise_client.is_empty() {
-        text += "note: clients that ask for members are told this address, which is none; \
-                 set --advertise-client\n";
-    }
     if alone {
         text += &format!(
             "\nTry it:\n  quorate put greeting hello{at}\n  quorate get greeting{at}\n  \
-             curl http://{client_address}/v3/kv/range -d '{{\"key\":\"Z3JlZXRpbmc=\"}}'\n",
-            at = match client_address.port() {
-                2379 => String::new(),
-                _ => format!(" --endpoints http://{client_address}"),
+             curl http://{from_here}/v3/kv/range -d '{{\"key\":\"Z3JlZXRpbmc=\"}}'\n",
+            at = match from_here.port() {
+                2379 if from_here.ip() == Ipv4Addr::LOCALHOST => String::new(),
+                _ => format!(" --endpoints http://{from_here}"),
             }
         );
     }
-    print(text.as_bytes())
+    text
 }

@@ -13,6 +13,7 @@ use quorate::helix::{self, protocol::committee::MEMBERS_MIN};
 use quorate::id::{ClusterId, NodeId};
 use tracing::level_filters::LevelFilter;
 
+use crate::address::is_wildcard;
 use crate::exit::Failure;
 use crate::fields::{Given, Source, Values};
 use crate::keys::public_keys;
@@ -197,6 +198,13 @@ impl Reader<'_> {
             let (id, address) = member(item).ok_or_else(|| {
                 self.wrong("cluster", &format!("`{item}` is not ID=HOST:PORT, as 1=10.0.0.1:2380"))
             })?;
+            if is_wildcard(&address) {
+                let why = format!(
+                    "{address} means every address of a machine and cannot be dialled; give the \
+                     one where the others reach node {id} (listen_peer may be a wildcard)"
+                );
+                return Err(self.wrong("cluster", &why));
+            }
             if let Some((other, _)) = members.iter().find(|(_, known)| **known == address) {
                 let why = format!("nodes {other} and {id} have the same address {address}");
                 return Err(self.wrong("cluster", &why));
@@ -338,7 +346,8 @@ impl Reader<'_> {
 
     /// Where clients reach the members: `URL` for this node, `ID=URL` for another.
     fn urls(&self, key: &str, node: NodeId) -> Result<BTreeMap<NodeId, Vec<String>>, Failure> {
-        let wanted = "http://HOST:PORT, or ID=http://HOST:PORT for another node";
+        let wanted = "http://HOST:PORT, or ID=http://HOST:PORT for another node, where HOST:PORT can be \
+                      dialled (0.0.0.0, [::] and port 0 cannot)";
         let all = self.optional(key, wanted, |text| {
             let mut all: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
             for item in text.split(',') {
@@ -348,7 +357,7 @@ impl Reader<'_> {
                 };
                 let url = url.trim().trim_end_matches('/');
                 let host = url.strip_prefix("http://").or(url.strip_prefix("https://"))?;
-                if host.is_empty() || host.contains('/') {
+                if host.is_empty() || host.contains('/') || is_wildcard(host) {
                     return None;
                 }
                 all.entry(id).or_default().push(url.to_owned());
@@ -438,6 +447,17 @@ mod tests {
             (&["--heartbeat-ms", "1000"], "the shortest election timeout (400ms)"),
             (&["--sync", "never"], "flag --sync: sync: `never` is not auto, inline or thread"),
             (&["--advertise-client", "a:1"], "flag --advertise-client: advertise_client: `a:1`"),
+            (
+                &["--advertise-client", "http://0.0.0.0:1"],
+                "flag --advertise-client: advertise_client: `http://0.0.0.0:1` is not",
+            ),
+            (&["--advertise-client", "1=http://[::]:1"], "flag --advertise-client: advertise_cl"),
+            (&["--advertise-client", "http://a:0"], "flag --advertise-client: advertise_client"),
+            (
+                &["--cluster", "1=0.0.0.0:1,2=b:1"],
+                "flag --cluster: cluster: 0.0.0.0:1 means every address of a machine",
+            ),
+            (&["--cluster", "1=a:1,2=[::]:1"], "flag --cluster: cluster: [::]:1 means every"),
             (&["--log", "loud"], "flag --log: log: `loud` is not off, error"),
             (&["--data-dir", ""], "flag --data-dir: data_dir: `` is not a path"),
         ] {

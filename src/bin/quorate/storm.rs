@@ -1,15 +1,20 @@
 //! `quorate storm`: simulated clusters under all kinds of trouble, then healed. A seed decides
 //! everything, so a failure is a number that anybody can replay.
 
+use std::cell::RefCell;
 use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate::env::Time;
 use quorate::sim::helix::Choices;
+use quorate::sim::picture::{Sketch, Window};
 use quorate::sim::trace::Detail;
 use quorate::sim::{helix, raft, storm};
 
 use crate::client::print;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Whose storms.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -42,10 +47,39 @@ pub(crate) struct Storm {
     /// Print each event as it happens; twice, also each frame
     #[arg(long, action = clap::ArgAction::Count)]
     trace: u8,
+    /// Draw what happened into this file, as SVG: the end of the storm that fails, or of the last one
+    #[arg(long, value_name = "FILE.svg")]
+    picture: Option<PathBuf>,
+    /// The picture begins at this virtual time, as in 12.3s or 450ms
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "picture")]
+    from: Option<Time>,
+    /// The picture ends at this virtual time
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "picture")]
+    until: Option<Time>,
+    /// So many moments fit into the picture
+    #[arg(long, default_value_t = MOMENTS_MAX, requires = "picture")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    moments: u32,
+}
+
+/// Moments of a picture: some twenty screens.
+const MOMENTS_MAX: u32 = 240;
+
+/// Reads a virtual time.
+fn time(word: &str) -> Result<Time, String> {
+    let wrong = || format!("`{word}` is no time like 12.3s or 450ms");
+    let (number, unit) = match word.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None => (word.strip_suffix('s').ok_or_else(wrong)?, 1.0),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| wrong())? * unit;
+    let span = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    Ok(Time::ZERO + span)
 }
 
 impl Storm {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        self.can_draw()?;
         let span = Duration::from_secs(self.seconds);
         let detail = if self.trace > 1 { Detail::Frames } else { Detail::Events };
         let print = self.trace > 0;
@@ -54,7 +88,9 @@ impl Storm {
                 let nodes = self.nodes.unwrap_or(3);
                 let options: raft::Options =
                     raft::Options { nodes, span, detail, print, ..Default::default() };
-                self.each(|seed| storm::run(seed, &options))
+                self.each(|seed, sketch| {
+                    storm::run(seed, &raft::Options { sketch, ..options.clone() })
+                })
             }
             Engine::Helix => {
                 let nodes = self.nodes.unwrap_or(4).max(4);
@@ -69,20 +105,92 @@ impl Storm {
                     protocol,
                     ..Default::default()
                 };
-                self.each(|seed| storm::run(seed, &options))
+                self.each(|seed, sketch| {
+                    storm::run(seed, &helix::Options { sketch, ..options.clone() })
+                })
             }
         }
     }
 
     fn each<R: Display, F: Display>(
         &self,
-        storm: impl Fn(u64) -> Result<R, F>,
+        storm: impl Fn(u64, Option<Sketch>) -> Result<R, F>,
     ) -> Result<(), Failure> {
-        for seed in self.seed..=self.seed.saturating_add(self.seeds - 1) {
-            let report = storm(seed);
-            let report = report.map_err(|failure| Failure::refused(failure.to_string()))?;
-            print(format!("{report}\n").as_bytes())?;
+        let last = self.seed.saturating_add(self.seeds - 1);
+        for seed in self.seed..=last {
+            let easel = self.easel(seed);
+            match storm(seed, easel.sketch()) {
+                Ok(report) => print(format!("{report}\n").as_bytes())?,
+                Err(failure) => {
+                    let drawn = easel.draw();
+                    let told = drawn.unwrap_or_else(|failure| failure.to_string());
+                    return Err(Failure::refused(format!("{failure}\n{told}").trim_end()));
+                }
+            }
+            if seed == last {
+                easel.draw()?;
+            } else {
+                easel.sketch.take();
+            }
         }
         Ok(())
+    }
+
+    /// Looks, before a storm of minutes, whether its picture could be written.
+    fn can_draw(&self) -> Result<(), Failure> {
+        if let (Some(from), Some(until)) = (self.from, self.until)
+            && from > until
+        {
+            return Err(Failure::usage("--from is later than --until"));
+        }
+        let Some(path) = &self.picture else {
+            return Ok(());
+        };
+        let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+        opened.map(|_| ()).map_err(|error| cannot_write(path, &error))
+    }
+
+    fn easel(&self, seed: u64) -> Easel {
+        let moments_max = usize::try_from(self.moments).unwrap_or(usize::MAX);
+        let window = Window { from: self.from, until: self.until, moments_max };
+        let title = format!("storm {seed} of {}", format!("{:?}", self.engine).to_lowercase());
+        let drawn = self.picture.clone().map(|path| (path, Sketch::new(window)));
+        Easel { title, sketch: RefCell::new(drawn) }
+    }
+}
+
+fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("the picture {} cannot be written: {error}", path.display()))
+}
+
+/// Where a picture is made. A node that panics leaves one, too.
+struct Easel {
+    title: String,
+    sketch: RefCell<Option<(PathBuf, Sketch)>>,
+}
+
+impl Easel {
+    fn sketch(&self) -> Option<Sketch> {
+        self.sketch.borrow().as_ref().map(|(_, sketch)| sketch.clone())
+    }
+
+    /// Writes the picture, if one is wished, and says where it is.
+    fn draw(&self) -> Result<String, Failure> {
+        let Some((path, sketch)) = self.sketch.take() else {
+            return Ok(String::new());
+        };
+        let svg = sketch.picture(&self.title).svg();
+        fs::write(&path, svg).map_err(|error| cannot_write(&path, &error))?;
+        Ok(format!("picture: {}", path.display()))
+    }
+}
+
+impl Drop for Easel {
+    fn drop(&mut self) {
+        if self.sketch.borrow().is_some()
+            && let Err(failure) = self.draw()
+        {
+            tracing::error!("{failure}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Real files: `std::fs`, one lock, and at most one helper thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -38,7 +38,7 @@ pub(super) struct Real {
     dir: Arc<fs::File>,
     way: Way,
     /// Held, not used: closing it releases the lock. Last, so that the helper is gone before.
-    _lock: fs::File,
+    lock: RefCell<Option<fs::File>>,
 }
 
 struct RealFile {
@@ -53,6 +53,8 @@ struct Way {
     helper: Option<Rc<Helper>>,
     /// Writes of at most this many bytes are synced in place even so.
     in_place_bytes: usize,
+    /// The directory is another's now.
+    closed: Rc<Cell<bool>>,
 }
 
 impl Way {
@@ -62,7 +64,7 @@ impl Way {
             SyncMode::Auto => (Some(Rc::default()), IN_PLACE_BYTES),
             SyncMode::Thread => (Some(Rc::default()), 0),
         };
-        Self { helper, in_place_bytes }
+        Self { helper, in_place_bytes, closed: Rc::default() }
     }
 
     /// The helper, if it is to do this work.
@@ -71,6 +73,27 @@ impl Way {
             Work::Commit(_, data) if data.len() <= self.in_place_bytes => None,
             _ => self.helper.clone(),
         }
+    }
+
+    /// Does the work here, or on the helper thread.
+    fn run(&self, file: &Arc<fs::File>, work: Work) -> Done<Vec<u8>> {
+        let (helper, file, open) = (self.helper_for(&work), file.clone(), self.check());
+        Box::pin(async move {
+            open?;
+            run(helper, file, work).await
+        })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.closed.get() {
+            true => Err(io::Error::other("the node that used this directory has ended")),
+            false => Ok(()),
+        }
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.helper.iter().for_each(|helper| helper.join());
     }
 }
 
@@ -99,7 +122,8 @@ pub(super) fn open(
         (SyncMode::Auto, _) => SyncMode::Thread,
         (chosen, _) => chosen,
     };
-    let real = Real { path: path.into(), dir: Arc::new(dir), way: Way::of(mode), _lock: lock };
+    let real =
+        Real { path: path.into(), dir: Arc::new(dir), way: Way::of(mode), lock: Some(lock).into() };
     Ok((real, mode, probed))
 }
 
@@ -180,6 +204,7 @@ impl Device for Real {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        self.way.check()?;
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             // A name that is not UTF-8 is none of ours.
@@ -189,22 +214,26 @@ impl Device for Real {
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
+        self.way.check()?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         Ok(self.file(options.open(self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
+        self.way.check()?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true);
         Ok(self.file(options.open(self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.way.check()?;
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.way.check()?;
         fs::remove_file(self.path.join(name))
     }
 
@@ -213,13 +242,18 @@ impl Device for Real {
     }
 
     fn sync_dir(&self) -> Done<()> {
-        let work = run(self.way.helper_for(&Work::SyncAll), self.dir.clone(), Work::SyncAll);
+        let work = self.way.run(&self.dir, Work::SyncAll);
         Box::pin(async move { work.await.map(|_| ()) })
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&*self.dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn close(&self) {
+        self.way.close();
+        self.lock.take();
     }
 }
 
@@ -242,21 +276,22 @@ impl DeviceFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.way.check()?;
         self.file.write_all_at(data, offset)
     }
 
     fn sync_now(&self) -> io::Result<()> {
+        self.way.check()?;
         self.file.sync_data()
     }
 
     fn sync(&self) -> Done<()> {
-        let work = run(self.way.helper_for(&Work::Sync), self.file.clone(), Work::Sync);
+        let work = self.way.run(&self.file, Work::Sync);
         Box::pin(async move { work.await.map(|_| ()) })
     }
 
     fn commit(&self, offset: u64, data: Vec<u8>) -> Done<Vec<u8>> {
-        let work = Work::Commit(offset, data);
-        Box::pin(run(self.way.helper_for(&work), self.file.clone(), work))
+        self.way.run(&self.file, Work::Commit(offset, data))
     }
 }
 
@@ -329,11 +364,18 @@ fn serve(queue: &Receiver<Job>) {
     }
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
+impl Helper {
+    /// Ends the thread; what it was given is done then.
+    fn join(&self) {
         if let Some((jobs, thread)) = self.0.borrow_mut().take() {
             jobs.close();
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.join();
     }
 }

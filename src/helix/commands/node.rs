@@ -9,10 +9,7 @@
 //! journal grows for ever, and a start takes as long as applying it again.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +25,7 @@ use crate::helix::protocol::config::{Config, Timing};
 use crate::helix::protocol::event::Observer;
 use crate::helix::protocol::node::{self as engine, Engine};
 use crate::helix::protocol::trigger::Timer;
+use crate::host::Life;
 use crate::id::{Height, Index, NodeId};
 use crate::machine::StateMachine;
 use crate::scope::first::{First, first};
@@ -149,8 +147,9 @@ impl<M: StateMachine> Node<M> {
         let silence_max = 3 * config.timing.base.max(config.timing.announce);
         let (engine, life) = Engine::start(config, env, app, observer)?;
         service.recovered(engine.status().tip);
-        let future = Box::pin(live(service.clone(), engine.clone(), life));
-        let life = Life { future, ending: Box::new(Ending(service.clone())) };
+        let ending = service.clone();
+        let life = live(service.clone(), engine.clone(), life);
+        let life = Life::new(engine.status().node, life, move || ending.close());
         Ok((Self { engine, service, options, nodes, silence_max }, life))
     }
 
@@ -291,46 +290,11 @@ impl<M: StateMachine> fmt::Debug for Node<M> {
     }
 }
 
-/// The whole life of a node, as a future. Dropping it is `kill -9`.
-pub struct Life {
-    future: Pin<Box<dyn Future<Output = Result<(), Fatal>>>>,
-    ending: Box<dyn fmt::Debug>,
-}
-
-impl Future for Life {
-    type Output = Result<(), Fatal>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Life {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ending.fmt(f)
-    }
-}
-
-/// Answers everybody who still waits when a life ends, however it ends.
-struct Ending<M: StateMachine>(Rc<Service<M>>);
-
-impl<M: StateMachine> Drop for Ending<M> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl<M: StateMachine> fmt::Debug for Ending<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Life")
-    }
-}
-
 /// The service beside the engine. It is polled first: what clients ask for is told in one go.
 pub(in crate::helix) async fn live<M: StateMachine>(
     service: Rc<Service<M>>,
     engine: Engine,
-    life: engine::Life,
+    life: Life,
 ) -> Result<(), Fatal> {
     match first(service.serve(&engine), life).await {
         First::A(never) => match never {},

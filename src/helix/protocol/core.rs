@@ -16,7 +16,6 @@ use std::task::Poll;
 use bytes::Bytes;
 
 use crate::env::{Env, Time};
-use crate::error::Fatal;
 use crate::helix::protocol::app::{App, Blocks, Chain, Membership, Trigger};
 use crate::helix::protocol::block::{Block, Hash};
 use crate::helix::protocol::block_store::BlockStore;
@@ -33,21 +32,6 @@ use crate::helix::protocol::sync::Sync;
 use crate::id::{Height, NodeId, View};
 use crate::journal::{Journal, Lsn};
 use crate::scope::notify::Notify;
-
-/// Why a scope is left without a successor.
-#[derive(Debug, Clone)]
-pub(crate) enum Stop {
-    /// This node must stop.
-    Fatal(Fatal),
-    /// It was asked to end.
-    Shutdown,
-}
-
-impl From<Fatal> for Stop {
-    fn from(fatal: Fatal) -> Self {
-        Self::Fatal(fatal)
-    }
-}
 
 /// A message that waits for its record to become durable.
 struct Word {

@@ -5,10 +5,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +17,7 @@ use crate::helix::protocol::app::App;
 use crate::helix::protocol::block::{Block, Hash, Seed};
 use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::config::Config;
-use crate::helix::protocol::core::{Core, Stop};
+use crate::helix::protocol::core::Core;
 use crate::helix::protocol::event::{Event, Observer};
 use crate::helix::protocol::evidence::Evidence;
 use crate::helix::protocol::mailbox::Next;
@@ -29,12 +27,12 @@ use crate::helix::protocol::recover::{Tip, recover};
 use crate::helix::protocol::signer::Strictness;
 use crate::helix::protocol::sync::{self, Learned};
 use crate::helix::protocol::term::{self, Ended, MESSAGES_PER_TURN, vouched};
+use crate::host::Life;
+use crate::host::shutdown::{Stop, drain};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::scope::budget::Budget;
 use crate::scope::first::{First, first};
 
-/// How long a shutdown waits for its last sync. A disk that takes longer is a disk that fails.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// The first pause before a delivery that failed is tried again; it doubles up to 64 times this.
 const DELIVER_AGAIN: Duration = Duration::from_millis(100);
 
@@ -102,7 +100,8 @@ impl Engine {
     ) -> Result<(Self, Life), Fatal> {
         let (journal, recovered) = recover(&config, &env)?;
         let core = Rc::new(Core::new(config, env, journal, app, observer, recovered));
-        let life = Life { future: Box::pin(live(core.clone())), node: core.me() };
+        let ending = core.clone();
+        let life = Life::new(core.me(), live(core.clone()), move || ending.env.disk.close());
         Ok((Self(core), life))
     }
 
@@ -212,26 +211,6 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Engine({:?}, {:?})", self.0.me(), self.0.tip().height)
-    }
-}
-
-/// The whole life of a node, as a future. Dropping it is `kill -9`.
-pub struct Life {
-    future: Pin<Box<dyn Future<Output = Result<(), Fatal>>>>,
-    node: NodeId,
-}
-
-impl Future for Life {
-    type Output = Result<(), Fatal>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Life {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Life({:?})", self.node)
     }
 }
 
@@ -408,11 +387,6 @@ impl Core {
 /// Waits until the journal has synced what was submitted, if it can, and the messages have left.
 async fn settled(core: &Core) {
     core.write_decision();
-    let synced = async {
-        while core.journal.synced() < core.journal.submitted() && !core.journal.is_full() {
-            core.wake.notified().await;
-        }
-        core.take_synced();
-    };
-    first(synced, core.env.clock.sleep(DRAIN_MAX)).await;
+    drain(&core.journal, &core.wake, &core.env.clock).await;
+    core.take_synced();
 }

@@ -15,6 +15,7 @@ use crate::helix::protocol::event::Entry;
 use crate::helix::protocol::message::{Envelope, Kind, Malformed, Message};
 use crate::id::{ClusterId, NodeId};
 use crate::sim::net::Flight;
+use crate::sim::picture::sketch::{Step, Tone};
 use crate::sim::trace::Tell;
 
 /// The instance that simulated nodes take part in.
@@ -169,6 +170,14 @@ impl Tell for Event {
             Message::App(note) => write!(text, " of {} bytes", note.len()),
         }
     }
+
+    fn step(&self, node: NodeId) -> Option<Step> {
+        step(node, self)
+    }
+
+    fn name_frame(flight: &Flight) -> String {
+        name(flight)
+    }
 }
 
 fn why(entry: Entry) -> &'static str {
@@ -188,6 +197,72 @@ fn signed(kind: Kind) -> &'static str {
         Kind::Commit => "Commit",
         Kind::NewView => "NewView",
         Kind::ViewChange => "ViewChange",
+    }
+}
+
+/// The short name of a frame: its kind, and the height and view that it is about.
+fn name(flight: &Flight) -> String {
+    let Ok(message) = read(flight) else {
+        return "malformed".into();
+    };
+    let kind = kind(&message);
+    match (&message, message.height(), message.view()) {
+        (Message::Tip(height), ..) => format!("{kind} {height:?}"),
+        (Message::FetchBlocks(height), ..) => format!("{kind} {height:?}…"),
+        (Message::Blocks(blocks), ..) => match (blocks.first(), blocks.last()) {
+            (Some((first, _)), Some((last, _))) if first.height < last.height => {
+                format!("{kind} {:?}…{:?}", first.height, last.height)
+            }
+            (Some((block, _)), _) => format!("{kind} {:?}", block.height),
+            _ => format!("{kind}: none"),
+        },
+        (_, Some(height), Some(view)) => format!("{kind} {height:?} {view:?}"),
+        _ => kind.into(),
+    }
+}
+
+/// What an event does to the picture of its node: a life holds a term, which is one height, and
+/// that holds a view.
+fn step(node: NodeId, event: &Event) -> Option<Step> {
+    let mark = |does, what| Some(Step::Mark { does, what });
+    match event {
+        Event::Started { .. } => {
+            let (name, why) = ("node".into(), String::new());
+            Some(Step::Open { depth: 0, name, tone: Tone::Quiet, why })
+        }
+        Event::TermEntered { height, member } => {
+            let name = format!("term {height:?}");
+            let why = if *member { "" } else { "not a member" }.into();
+            Some(Step::Open { depth: 1, name, tone: Tone::Quiet, why })
+        }
+        Event::TermLeft { why, .. } => Some(Step::Close { depth: 1, why: (*why).into() }),
+        Event::ViewEntered { view, leader, entry, .. } => {
+            let tone = match entry {
+                Entry::Changing => Tone::Seeking,
+                _ if *leader == node => Tone::Leading,
+                _ => Tone::Plain,
+            };
+            let name = format!("{view:?} of {leader:?}");
+            let why = match entry {
+                Entry::First => "",
+                Entry::Changing => "asks for it",
+                Entry::Elected => "elected",
+                Entry::NewView => "shown why",
+                Entry::Resumed => "resumed",
+            };
+            let why = why.into();
+            Some(Step::Open { depth: 2, name, tone, why })
+        }
+        Event::ViewLeft { why, .. } => Some(Step::Close { depth: 2, why: (*why).into() }),
+        Event::Creating { .. } => mark("makes a block", String::new()),
+        Event::Validating { hash, .. } => mark("judges", format!("{hash:?}")),
+        Event::Prepared { hash, .. } => mark("prepared", format!("{hash:?}")),
+        Event::Decided { hash, .. } => mark("decides", format!("{hash:?}")),
+        Event::Learned { height, .. } => mark("learns", format!("{height:?}")),
+        Event::Delivered { height, .. } => mark("delivers", format!("{height:?}")),
+        Event::DeliveryFailed { height } => mark("cannot deliver", format!("{height:?}")),
+        Event::Evidence { node, .. } => mark("has evidence of", format!("{node:?}")),
+        Event::Signed { .. } => None,
     }
 }
 

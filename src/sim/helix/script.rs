@@ -8,13 +8,14 @@
 //! | `run SPAN` | lets time pass, as in `run 150ms`, `run 2s` |
 //! | `decide H` | runs until every honest node that is up has decided H |
 //! | `elapse A H V` | height H's view V has lasted too long for node A |
-//! | `test app A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
+//! | `app A slow SPAN`, `refuses`, `fails N`, `steady` | how its application works from now on |
 //! | `cut A > B`, `partition A B \| C`, `isolate A`, `heal` | links; `*` stands for all nodes |
 //! | `hold`, `drop`, `twice` `[next] KIND A > B` | the fate of messages; `*` for any kind or node |
 //! | `pass` | ends all of these fates; held messages stay |
 //! | `release KIND A > B` | held messages go on their way, oldest first |
 //! | `crash A`, `kill A`, `start A`, `pause A`, `resume A`, `stop A` | nodes |
 //! | `crash A when KIND A > B` | cuts its power at the poll in which it sends such a message |
+//! | `picture begin`, `picture end` | what a picture shows, if one is made |
 //! | `expect tip A H`, `view A V`, `leader A B`, `sent KIND COUNT`, `evidence A B` | checks |
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,7 @@ use crate::sim::helix::events::kind_of;
 use crate::sim::helix::test_app::Behaviour;
 use crate::sim::machine::Ledger;
 use crate::sim::net::{Fate, Flight};
+use crate::sim::picture::Sketch;
 use crate::sim::script::{any_or_node, parse, parse_node, parse_span};
 use crate::sim::trace::Detail;
 use crate::sim::world::Stopped;
@@ -46,7 +48,20 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The number of the line and what is wrong with it, or what was expected and is not so, or the
 /// invariant that broke; followed by what had happened until then.
 pub fn run(commands: &str) -> Result<String, String> {
-    let mut script = Script { cluster: None, rules: Rc::default(), detail: Detail::Story };
+    conduct(commands, None)
+}
+
+/// The same, while a sketch watches. It is good for a picture also if this fails.
+///
+/// # Errors
+/// As [`run`].
+pub fn draw(commands: &str, sketch: &Sketch) -> Result<String, String> {
+    conduct(commands, Some(sketch.clone()))
+}
+
+fn conduct(commands: &str, sketch: Option<Sketch>) -> Result<String, String> {
+    let (rules, detail) = (Rc::default(), Detail::Story);
+    let mut script = Script { cluster: None, rules, detail, sketch };
     for (line, number) in commands.lines().zip(1..) {
         let line = line.split('#').next().unwrap_or("").trim();
         if line.is_empty() {
@@ -116,6 +131,7 @@ struct Script {
     cluster: Option<Cluster<Ledger>>,
     rules: Rc<RefCell<Rules>>,
     detail: Detail,
+    sketch: Option<Sketch>,
 }
 
 type Outcome = Result<(), String>;
@@ -149,6 +165,8 @@ impl Script {
             ["show", "events"] => self.detail = Detail::Events,
             ["show", "frames"] => self.detail = Detail::Frames,
             ["cluster", rest @ ..] => return self.begin(rest),
+            ["picture", "begin"] => self.cluster()?.world().trace().begin_picture(),
+            ["picture", "end"] => self.cluster()?.world().trace().end_picture(),
             ["run", span] => {
                 let span = parse_span(span)?;
                 self.cluster()?.world().run_for(span);
@@ -162,7 +180,7 @@ impl Script {
                 let (height, view) = (Height(parse(height)?), View(parse(view)?));
                 self.cluster()?.elapse(parse_node(node)?, height, view);
             }
-            ["test_app", node, rest @ ..] => return self.test_app(parse_node(node)?, rest),
+            ["app", node, rest @ ..] => return self.test_app(parse_node(node)?, rest),
             ["hold", rest @ ..] => return self.rule(Fate::Hold, rest),
             ["drop", rest @ ..] => return self.rule(Fate::Drop, rest),
             ["twice", rest @ ..] => return self.rule(Fate::Twice, rest),
@@ -222,6 +240,9 @@ impl Script {
         let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
         cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
         liars.into_iter().for_each(|(node, lie)| cluster.corrupt(node, lie));
+        if let Some(sketch) = &self.sketch {
+            cluster.world().trace().watch(sketch);
+        }
         cluster.start_all();
         self.cluster = Some(cluster);
         Ok(())

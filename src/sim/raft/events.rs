@@ -13,6 +13,7 @@ use crate::raft::message::{AppendOutcome, Envelope, Message};
 use crate::raft::{Event, Role};
 use crate::sim::checks::Checks;
 use crate::sim::net::Flight;
+use crate::sim::picture::sketch::{Step, Tone};
 use crate::sim::raft::checker::{Checker, Claim};
 use crate::sim::trace::{Part, Tell};
 
@@ -114,6 +115,14 @@ impl Tell for Event {
             Err(error) => write!(text, "{error}"),
         }
     }
+
+    fn step(&self, _: NodeId) -> Option<Step> {
+        step(self)
+    }
+
+    fn name_frame(flight: &Flight) -> String {
+        name(flight)
+    }
 }
 
 fn word(role: Role) -> &'static str {
@@ -169,6 +178,60 @@ pub(super) fn listen(flight: &Flight, checker: &mut Checker) {
         _ => {}
     }
     checker.said(from, Claim::Term(term));
+}
+
+/// The short name of a frame: its kind, its term, and what matters most.
+fn name(flight: &Flight) -> String {
+    let Ok(Envelope { term, message }) = Envelope::decode(&flight.frame) else {
+        return "malformed".into();
+    };
+    let kind = kind(&message);
+    match message {
+        Message::PreVoteReply { granted } | Message::RequestVoteReply { granted } => {
+            format!("{kind} {}", if granted { "yes" } else { "no" })
+        }
+        Message::AppendEntries { prev, entries, .. } if !entries.is_empty() => {
+            format!("{kind} {:?}+{}", prev.index, entries.iter().count())
+        }
+        Message::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
+            format!("{kind} {index:?}")
+        }
+        Message::AppendReply { outcome: AppendOutcome::Conflict { .. }, .. } => {
+            format!("{kind} refused")
+        }
+        _ => format!("{kind} {term:?}"),
+    }
+}
+
+/// What an event does to the picture of its node: a life holds the tenure of a role.
+fn step(event: &Event) -> Option<Step> {
+    let mark = |does, what| Some(Step::Mark { does, what });
+    match *event {
+        Event::Started { .. } => {
+            let (name, why) = ("node".into(), String::new());
+            Some(Step::Open { depth: 0, name, tone: Tone::Quiet, why })
+        }
+        Event::Entered { role, term, .. } => {
+            let (name, tone) = match role {
+                Role::Follower => ("follower", Tone::Plain),
+                Role::Candidate => ("candidate", Tone::Seeking),
+                Role::Leader => ("leader", Tone::Leading),
+            };
+            let name = format!("{name} {term:?}");
+            Some(Step::Open { depth: 1, name, tone, why: String::new() })
+        }
+        Event::Left { why, .. } => Some(Step::Close { depth: 1, why: why.into() }),
+        Event::HardStateSet { term, vote: None } => mark("promises", format!("{term:?}")),
+        Event::HardStateSet { term, vote: Some(vote) } => {
+            mark("promises", format!("{term:?}, votes {vote:?}"))
+        }
+        Event::Appended { index, term, .. } => mark("appends", format!("{index:?}@{term:?}")),
+        Event::Truncated { from } => mark("truncates from", format!("{from:?}")),
+        Event::Committed { index } => mark("commits to", format!("{index:?}")),
+        Event::Compacted { index, .. } => mark("snapshot to", format!("{index:?}")),
+        Event::Installed { index, .. } => mark("installs", format!("{index:?}")),
+        Event::Synced { .. } | Event::Applied { .. } => None,
+    }
 }
 
 #[cfg(test)]
