@@ -47,7 +47,9 @@ fn must_have_hurt(reports: &[Report]) {
     assert!(sum(reports, |r| r.coverage.late) > storms * 2);
     assert!(sum(reports, |r| r.coverage.learned) > storms * 4);
     assert!(sum(reports, |r| r.coverage.undelivered) > 0);
+    assert!(sum(reports, |r| u64::from(r.rot_refused)) > 0);
     assert!(sum(reports, |r| r.coverage.evidence) > 0);
+    assert!(sum(reports, |r| r.coverage.cancelled) > storms);
     for fault in <Helix>::faults() {
         assert!(reports.iter().any(|report| report.faults.contains_key(&fault)), "{fault:?}");
     }

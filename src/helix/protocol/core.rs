@@ -81,6 +81,9 @@ pub(crate) struct Core {
     outbox: Outbox<Outgoing>,
     /// Own messages that are durable and not counted yet.
     own: RefCell<VecDeque<Message>>,
+    /// What the simulator may do to a term.
+    #[cfg(feature = "sim")]
+    pub(crate) cancel_injector: RefCell<crate::scope::cancel::CancelInjector>,
 }
 
 impl Core {
@@ -116,6 +119,8 @@ impl Core {
             unwritten: RefCell::default(),
             outbox: Outbox::default(),
             own: RefCell::default(),
+            #[cfg(feature = "sim")]
+            cancel_injector: RefCell::default(),
             wake,
             config,
             env,

@@ -7,6 +7,9 @@ use crate::helix::protocol::block::Hash;
 use crate::helix::protocol::message::Kind;
 use crate::id::{Height, NodeId, View};
 
+/// Why a term is left that the simulator has cancelled: it is entered again.
+pub const CANCELLED: &str = "cancelled";
+
 /// Why a view was entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {

@@ -147,6 +147,12 @@ impl Engine {
         self.0.journal.is_full()
     }
 
+    /// Hands the node over to the simulator's cancel injector, before its life begins.
+    #[cfg(feature = "sim")]
+    pub(crate) fn expose_to(&self, cancel_injector: crate::scope::cancel::CancelInjector) {
+        self.0.cancel_injector.replace(cancel_injector);
+    }
+
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
     /// [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
@@ -184,7 +190,28 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
 }
 
 /// Height after height, until the node must stop.
+///
+/// The simulator may drop them at any of their polls.
 async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    #[cfg(feature = "sim")]
+    {
+        let injector = core.cancel_injector.borrow().clone();
+        let before = injector.cancels();
+        let heights = injector.over(|| {
+            if injector.cancels() > before {
+                let height = core.tip().height.next();
+                let why = crate::helix::protocol::event::CANCELLED;
+                core.observer.tell(|| Event::TermLeft { height, why });
+            }
+            each_height(core)
+        });
+        heights.await
+    }
+    #[cfg(not(feature = "sim"))]
+    each_height(core).await
+}
+
+async fn each_height(core: &Core) -> Result<Infallible, Stop> {
     deliver_again(core).await?;
     loop {
         if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
@@ -220,10 +247,16 @@ async fn follow(core: &Core, ended: Ended) -> Result<(), Stop> {
 /// Delivers what an earlier life decided and the application does not have.
 async fn deliver_again(core: &Core) -> Result<(), Stop> {
     let (mut height, tip) = (core.chain.height(), core.tip().height);
+    height = height.max(core.published.delivered());
     core.published.set_delivered(height);
     while height < tip {
         let bytes_max = core.config.limits.fetch_bytes_max;
-        let blocks = core.block_store().read(&core.journal, height.next(), bytes_max)?;
+        // The last one may be on its way to the disk, if it is this life that decided it.
+        let last = core.tip().decided.clone().filter(|_| height.next() == tip);
+        let blocks = match last {
+            Some(last) => vec![last],
+            None => core.block_store().read(&core.journal, height.next(), bytes_max)?,
+        };
         if blocks.is_empty() {
             let next = height.next();
             core.trouble(format!("block {next} is not in the journal: give it to the application"));

@@ -22,7 +22,7 @@ use std::fmt;
 use crate::helix::Event;
 use crate::helix::protocol::app::Keys;
 use crate::helix::protocol::block::{Block, Hash};
-use crate::helix::protocol::event::Entry;
+use crate::helix::protocol::event::{CANCELLED, Entry};
 use crate::helix::protocol::message::{Kind, Statement};
 use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
@@ -41,6 +41,8 @@ struct Model {
     view: Option<(View, Entry)>,
     /// In this life: the last block that its application has.
     delivered: Height,
+    /// In this life: the last block that it says to have delivered.
+    told: Height,
 }
 
 /// What a run has been through.
@@ -64,6 +66,8 @@ pub struct Coverage {
     pub undelivered: u64,
     /// Pieces of evidence against liars.
     pub evidence: u64,
+    /// Terms that were cancelled where they waited.
+    pub cancelled: u64,
 }
 
 /// Everything known about one cluster.
@@ -172,6 +176,7 @@ impl Checker {
             Event::Learned { .. } => coverage.learned += 1,
             Event::DeliveryFailed { .. } => coverage.undelivered += 1,
             Event::Evidence { .. } => coverage.evidence += 1,
+            Event::TermLeft { why: CANCELLED, .. } => coverage.cancelled += 1,
             _ => {}
         }
     }
@@ -179,7 +184,7 @@ impl Checker {
     fn started(&mut self, node: NodeId, tip: Height, view: View) -> Checked {
         let said = self.sign_log.view(node, tip.next());
         let model = self.model(node);
-        (model.term, model.view) = (None, None);
+        (model.term, model.view, model.told) = (None, None, Height::ZERO);
         if view < said {
             return Err(("I6", format!("starts having promised {view:?}, has spoken in {said:?}")));
         }
@@ -217,6 +222,14 @@ impl Checker {
             }
             _ => Ok(()),
         }
+    }
+
+    fn tells_delivery(&mut self, node: NodeId, height: Height) -> Checked {
+        let before = std::mem::replace(&mut self.model(node).told, height);
+        if height > before {
+            return Ok(());
+        }
+        Err(("I11", format!("delivers {height:?} after {before:?}")))
     }
 
     fn decides(&mut self, node: NodeId, height: Height, hash: Hash) -> Checked {
@@ -350,9 +363,17 @@ impl Invariants for Checker {
             Event::Decided { height, hash, .. } | Event::Learned { height, hash } => {
                 self.decides(node, height, hash)
             }
-            Event::Delivered { height, hash } => self.decides(node, height, hash),
+            Event::Delivered { height, hash } => {
+                self.tells_delivery(node, height).and_then(|()| self.decides(node, height, hash))
+            }
             Event::Evidence { node: of, kind, height, view } => {
                 self.evidence(of, kind, height, view)
+            }
+            Event::TermLeft { height, why: CANCELLED } => {
+                // It is entered again, and its view may be one in which it has spoken.
+                let model = self.model(node);
+                (model.term, model.view) = (Some(height.prev()), None);
+                Ok(())
             }
             Event::TermLeft { .. }
             | Event::ViewLeft { .. }

@@ -66,19 +66,19 @@ impl<M: Digest> Protocol for Helix<M> {
     }
 
     fn slot(node: NodeId, world: &World<Checker>, setup: &Setup<M>) -> Slot {
-        let (clock, rng) = (world.clock(), world.rng().fork());
+        let (clock, rng) = (world.clock_of(node), world.rng().fork());
         let behaviour = setup.protocol.behaviour;
         let test_app = TestApp::new(node, clock, rng, behaviour, world.checker().clone());
         Slot { test_app, trigger: Manual::new(), trick: None.into(), lies: false, lie: None }
     }
 
     fn start(cluster: &Cluster<M>, birth: Birth) -> Result<Life<Self>, Fatal> {
-        let Birth { node: id, mut env, wire, group: _, cancel_injector: _ } = birth;
-        env.clock = cluster.world().clock();
+        let Birth { node: id, env, wire, cancel_injector, .. } = birth;
         let mut config = Config::new(id, INSTANCE, cluster.members()).map_err(Fatal::Mismatch)?;
         let Settings { timing, limits, .. } = cluster.setup().protocol;
         (config.timing, config.limits) = (timing, limits);
         let (handle, node, future) = cluster.engine(id, config, env)?;
+        handle.expose_to(cancel_injector);
         let (future, wire) = match cluster.own(id).trick.take() {
             None => (future, wire),
             Some(trick) => cluster.lie(id, trick, future, wire),
@@ -120,7 +120,11 @@ impl<M: Digest> Protocol for Helix<M> {
             Fault::Stall,
             Fault::Full,
             Fault::DiskError,
+            Fault::BitRot,
+            Fault::Drift,
             Fault::Own(Trouble::Application),
+            Fault::Upgrade,
+            Fault::Cancel,
         ]
     }
 
@@ -281,6 +285,7 @@ impl<M: Digest> Protocol for Helix<M> {
             seen.starts, seen.resumed, seen.elected, seen.new_views
         )?;
         write!(f, "{}", report.tally)?;
+        write!(f, "{} starts refused on rotten disks; ", report.rot_refused)?;
         let (decided, healed_in) = (report.decided, report.healed_in);
         write!(
             f,
