@@ -3,12 +3,16 @@
 //! | page | what it answers |
 //! |---|---|
 //! | [`architecture`] | which scopes, queues and threads there are, what each owns, what ends it |
+//! | [`glossary`] | which word means what, here, in the papers and elsewhere |
+//! | [`messages`] | every message: who sends it, when, what it proves, what answers it |
 //! | [`pictures`] | who says what to whom, and which scopes are open meanwhile: drawn from runs |
 //! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
 //! | [`your_machine`] | how to send storms through a state machine of your own |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`requirements`] | what the source documents ask for, and what shows that it holds |
+//! | [`models`] | what was taken from toydb, TigerBeetle and etcd, and what is done otherwise |
+//! | [`changes`] | what a user notices |
 //! | [`performance`] | what was measured, by which commands, beside etcd |
 //! | [`study`] | processes, threads or coroutines: what each costs, what was claimed, what holds |
 //! | [`journal`] | the format on disk, and what was measured of syncs |
@@ -17,6 +21,14 @@
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
+#[doc = include_str!("messages.md")]
+pub mod messages {}
+#[doc = include_str!("models.md")]
+pub mod models {}
+#[doc = include_str!("changes.md")]
+pub mod changes {}
 #[doc = include_str!("pictures.md")]
 #[doc = ""]
 #[doc = "## An election of raft"]

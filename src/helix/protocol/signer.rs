@@ -138,7 +138,7 @@ impl Signer {
     ) -> Option<Genuine<Vote>> {
         match vote {
             Claimed::Genuine(vote) => Some(vote),
-            Claimed::Unchecked(vote) => self.is_vote(kind, from, &vote).then(|| Genuine(vote)),
+            Claimed::Unchecked(vote) => self.is_vote(kind, from, &vote).then_some(Genuine(vote)),
         }
     }
 
