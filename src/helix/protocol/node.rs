@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::FutureExt;
 
 use crate::env::Env;
 use crate::error::Fatal;
@@ -31,7 +32,7 @@ use crate::host::Life;
 use crate::host::shutdown::{Stop, drain};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::scope::budget::Budget;
-use crate::scope::first::{First, first};
+use crate::scope::first::Named;
 
 /// The first pause before a delivery that failed is tried again; it doubles up to 64 times this.
 const DELIVER_AGAIN: Duration = Duration::from_millis(100);
@@ -217,53 +218,49 @@ impl fmt::Debug for Engine {
 /// The life of a node: its heights, its journal, and its ways to the others, until one must stop.
 pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
-    let stopped = {
+    let Err(stop) = {
         // Pinned here, once: a future that is handed on by value is stored twice.
-        let (rule, serve) = (pin!(rule(&core)), pin!(sync::serve(&core)));
+        let (heights, serve) = (pin!(heights(&core)), pin!(sync::serve(&core)));
         let (announce, sync) = (pin!(core.announce()), pin!(sync::run(&core)));
         let write = pin!(core.write_decisions());
-        let beside = first(serve, first(write, first(announce, sync)));
-        match first(&mut journal, first(rule, beside)).await {
-            First::A(fatal) | First::B(First::B(First::A(fatal))) => return Err(fatal),
-            First::B(First::A(stop)) => stop,
-            First::B(First::B(First::B(
-                First::A(never) | First::B(First::A(never) | First::B(never)),
-            ))) => match never {},
-        }
+        (&mut journal)
+            .named(|fatal| Err(Stop::Fatal(fatal)))
+            .or(heights)
+            .or(serve.named(|fatal| Err(Stop::Fatal(fatal))))
+            .or(write.named(Ok))
+            .or(announce.named(Ok))
+            .or(sync.named(Ok))
+            .await
     };
-    match stopped {
+    match stop {
         Stop::Fatal(fatal) => Err(fatal),
-        Stop::Shutdown => match first(settled(&core), journal).await {
-            First::A(()) => Ok(()),
-            First::B(fatal) => Err(fatal),
-        },
+        Stop::Shutdown => settled(&core).named(Ok).or(journal.named(Err)).await,
     }
+}
+
+/// The heights of a life. The simulator may drop a term where it waits: they begin anew then.
+#[cfg(feature = "sim")]
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    let injector = core.cancel_injector.borrow().clone();
+    let before = injector.cancels();
+    let begin = || {
+        if injector.cancels() > before {
+            let (height, why) = (core.tip().height.next(), super::event::CANCELLED);
+            core.observer.tell(|| Event::TermLeft { height, why });
+        }
+        height_after_height(core)
+    };
+    injector.over(begin).await
+}
+
+/// The heights of a life.
+#[cfg(not(feature = "sim"))]
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    height_after_height(core).await
 }
 
 /// Height after height, until the node must stop.
-async fn rule(core: &Core) -> Stop {
-    #[cfg(not(feature = "sim"))]
-    let heights = heights(core);
-    #[cfg(feature = "sim")]
-    let cancel_injector = core.cancel_injector.borrow().clone();
-    #[cfg(feature = "sim")]
-    let cancels = cancel_injector.cancels();
-    #[cfg(feature = "sim")]
-    let heights = cancel_injector.over(|| {
-        if cancel_injector.cancels() > cancels {
-            let height = core.tip().height.next();
-            let why = crate::helix::protocol::event::CANCELLED;
-            core.observer.tell(|| Event::TermLeft { height, why });
-        }
-        heights(core)
-    });
-    match heights.await {
-        Ok(never) => match never {},
-        Err(stop) => stop,
-    }
-}
-
-async fn heights(core: &Core) -> Result<Infallible, Stop> {
+async fn height_after_height(core: &Core) -> Result<Infallible, Stop> {
     deliver_again(core).await?;
     loop {
         if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
@@ -312,10 +309,7 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
         if blocks.is_empty() {
             let next = height.next();
             core.trouble(format!("block {next} is not in the journal: give it to the application"));
-            let learned = match first(vouched(core, next), core.attend()).await {
-                First::A(learned) => learned,
-                First::B(stop) => return Err(stop),
-            };
+            let learned = vouched(core, next).named(Ok).or(core.attend().named(Err)).await?;
             height = learned.proof.height.min(tip);
         }
         for (block, proof) in blocks {
@@ -334,13 +328,10 @@ async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), S
         return Ok(());
     }
     let (vouched, insist) = (pin!(vouched(core, height)), pin!(insist(core, block, proof)));
-    match first(first(vouched, insist), pin!(core.attend())).await {
-        First::A(First::A(learned)) if learned.proof.height > height => {
-            // The application is even further.
-            core.sync.told(core, learned);
-        }
-        First::A(First::A(_) | First::B(())) => {}
-        First::B(stop) => return Err(stop),
+    let taken = vouched.named(|learned| Ok(Some(learned))).or(insist.named(|()| Ok(None)));
+    let vouched = taken.or(pin!(core.attend()).named(Err)).await?;
+    if let Some(further) = vouched.filter(|learned| learned.proof.height > height) {
+        core.sync.told(core, further);
     }
     core.present.trouble.take();
     core.present.delivered.set(height);

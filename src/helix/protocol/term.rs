@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 
 use crate::helix::protocol::app::{Boxed, Round};
@@ -42,7 +43,7 @@ use crate::helix::protocol::votes::{Inserted, Shares, Votes};
 use crate::host::shutdown::Stop;
 use crate::id::{Height, NodeId, View};
 use crate::journal;
-use crate::scope::first::{First, first};
+use crate::scope::first::{First, Named, first};
 
 /// Pause between two requests for a committee.
 const COMMITTEE_AGAIN: Duration = Duration::from_millis(200);
@@ -58,6 +59,18 @@ pub(crate) enum Ended {
     Decided(Rc<Block>, Rc<BlockProof>),
     /// It, or a later one, was learned.
     Learned(Learned),
+}
+
+/// How a view ends: the first in this order wins.
+enum ViewEnd {
+    /// A later view has begun, or must begin; or the node must stop.
+    Overtaken(Result<Ticket, Stop>),
+    /// The decided block came from elsewhere.
+    Learned(Learned),
+    /// A quorum has committed to a block.
+    Decided(Rc<Block>, Rc<BlockProof>),
+    /// It has lasted too long.
+    Elapsed,
 }
 
 /// The scope of one height.
@@ -190,28 +203,32 @@ impl<'a> Term<'a> {
                 let (overtaken, learned) = (pin!(self.overtaken()), pin!(self.learned()));
                 let decided = pin!(self.core.until(|| self.decision()));
                 let attempt = pin!(view::run(self, ticket));
-                let ends = first(decided, first(&mut elapsed, attempt));
-                first(overtaken, first(learned, ends)).await
+                overtaken
+                    .named(ViewEnd::Overtaken)
+                    .or(learned.named(ViewEnd::Learned))
+                    .or(decided.named(|(block, proof)| ViewEnd::Decided(block, proof)))
+                    .or((&mut elapsed).named(|()| ViewEnd::Elapsed))
+                    .or(attempt.named(|never| match never {}))
+                    .await
             };
             // Here everything that the view was waiting for has been dropped.
             ticket = match outcome {
-                First::A(overtaken) => {
+                ViewEnd::Overtaken(overtaken) => {
                     self.leave(view, "overtaken");
                     overtaken?
                 }
-                First::B(First::A(learned)) => {
+                ViewEnd::Learned(learned) => {
                     self.leave(view, "learned");
                     return Ok(Ended::Learned(learned));
                 }
-                First::B(First::B(First::A((block, proof)))) => {
+                ViewEnd::Decided(block, proof) => {
                     self.leave(view, "decided");
                     return Ok(Ended::Decided(block, proof));
                 }
-                First::B(First::B(First::B(First::A(())))) => {
+                ViewEnd::Elapsed => {
                     self.leave(view, "elapsed");
                     Ticket::Changing(view.next())
                 }
-                First::B(First::B(First::B(First::B(never)))) => match never {},
             };
             timer = Some((view, elapsed));
         }
