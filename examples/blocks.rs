@@ -134,7 +134,7 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
         per_block(status.iter().map(|status| status.verified).sum()),
         per_block(status.iter().map(|status| status.signed).sum()),
         peak_mb(),
-        status.iter().map(|status| status.journal_bytes).sum::<u64>() as f64 / 1e6,
+        status.iter().map(|status| status.vitals.journal_bytes).sum::<u64>() as f64 / 1e6,
     )
 }
 

@@ -123,11 +123,7 @@ impl<M: StateMachine> Node<M> {
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
         match &self.0 {
             Handle::Raft(node) => node.propose(command).await,
-            Handle::Helix(node) => {
-                let helix::commands::node::Applied { index, epoch, response, .. } =
-                    node.propose(command).await?;
-                Ok(Applied { index, epoch, response })
-            }
+            Handle::Helix(node) => node.propose(command).await,
         }
     }
 
@@ -254,15 +250,7 @@ impl From<helix::commands::node::Status> for Status {
             last_index: status.applied,
             commit_index: status.applied,
             applied_index: status.applied,
-            vitals: Vitals {
-                waiting: status.waiting,
-                journal_bytes: engine.journal_bytes,
-                sync_us: engine.sync_us,
-                loop_lag_us: status.loop_lag_us,
-                malformed: engine.malformed + status.malformed,
-                dropped: engine.dropped + status.dropped,
-                disk_full: engine.disk_full,
-            },
+            vitals: status.vitals,
             engine: Engine::Helix {
                 height: engine.height,
                 view: engine.view,

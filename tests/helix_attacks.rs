@@ -369,7 +369,7 @@ fn must_shrug(words: impl Fn(&Rig) -> Vec<Bytes>) {
     for node in [N1, N2, N3] {
         let status = rig.cluster.node(node).expect("up").status();
         assert_eq!((status.view, status.kept), (V0, 0));
-        assert!(status.malformed > 0 || status.trouble.is_none());
+        assert!(status.vitals.malformed > 0 || status.trouble.is_none());
     }
     rig.must_go_on();
 }

@@ -333,7 +333,7 @@ fn nonsense_of_a_peer_is_counted() {
         liar.engine().tell(NodeId(1), Bytes::copy_from_slice(nonsense));
     }
     rig.pass(Duration::from_secs(1));
-    assert_eq!(rig.node(1).status().malformed, 7);
+    assert_eq!(rig.node(1).status().vitals.malformed, 7);
     rig.write(2, "b");
     assert_eq!(texts(rig.read(1)), ["a", "b"]);
 }

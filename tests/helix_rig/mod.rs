@@ -26,7 +26,7 @@ use quorate::helix::protocol::app::{App, Trigger};
 use quorate::helix::protocol::config::{Limits, Timing};
 use quorate::helix::protocol::keys::Null;
 use quorate::helix::protocol::message::{Envelope, Message, Signature};
-use quorate::helix::protocol::node::Status;
+use quorate::helix::protocol::status::Status;
 use quorate::helix::protocol::trigger::{Manual, Timer};
 use quorate::helix::{Block, BlockProof, Boxed, Config, Engine, Event, Hash, Observer};
 use quorate::id::{ClusterId, Height, NodeId, View};

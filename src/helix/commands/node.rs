@@ -23,9 +23,11 @@ use crate::helix::protocol::app::{App, Keys};
 use crate::helix::protocol::committee::{FixedCommittee, Order};
 use crate::helix::protocol::config::{Config, Timing};
 use crate::helix::protocol::event::Observer;
-use crate::helix::protocol::node::{self as engine, Engine};
+use crate::helix::protocol::node::Engine;
+use crate::helix::protocol::status;
 use crate::helix::protocol::trigger::Timer;
-use crate::host::Life;
+use crate::host::status::micros;
+use crate::host::{Applied, Life, Vitals};
 use crate::id::{Height, Index, NodeId};
 use crate::machine::StateMachine;
 use crate::scope::first::{First, first};
@@ -76,24 +78,11 @@ impl Options {
     }
 }
 
-/// An answered proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied<R> {
-    /// Its place among all commands.
-    pub index: Index,
-    /// The block that it is in.
-    pub height: Height,
-    /// The epoch of that block.
-    pub epoch: u64,
-    /// What the state machine answered.
-    pub response: R,
-}
-
 /// One moment of a node.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// What the engine says.
-    pub engine: engine::Status,
+    pub engine: status::Status,
     /// Every node of the instance.
     pub nodes: Vec<NodeId>,
     /// The epoch: where the last proposer's run of blocks began.
@@ -104,14 +93,8 @@ pub struct Status {
     pub applied: Index,
     /// The height whose block was applied last.
     pub height: Height,
-    /// Requests of its clients that wait.
-    pub waiting: usize,
-    /// How late the loop came to a timer, at most, of the last hundred or so, in microseconds.
-    pub loop_lag_us: u64,
-    /// Notes of peers that made no sense.
-    pub malformed: u64,
-    /// Commands of peers that were too many.
-    pub dropped: u64,
+    /// How its host is; nonsense of peers and commands of theirs that were too many included.
+    pub vitals: Vitals,
 }
 
 impl<M: StateMachine> Node<M> {
@@ -251,17 +234,22 @@ impl<M: StateMachine> Node<M> {
     #[must_use]
     pub fn status(&self) -> Status {
         let (service, progress) = (&self.service, self.service.progress());
+        let engine = self.engine.status();
+        let vitals = Vitals {
+            waiting: service.requests.borrow().len() + service.reads.borrow().len(),
+            loop_lag_us: micros(service.lag()),
+            malformed: engine.vitals.malformed + service.malformed(),
+            dropped: engine.vitals.dropped + service.dropped(),
+            ..engine.vitals
+        };
         Status {
-            engine: self.engine.status(),
+            engine,
             nodes: self.nodes.clone(),
             epoch: progress.epoch,
             leads: service.leading().is_some(),
             applied: progress.index,
             height: progress.height,
-            waiting: service.requests.borrow().len(),
-            loop_lag_us: u64::try_from(service.lag().as_micros()).unwrap_or(u64::MAX),
-            malformed: service.malformed(),
-            dropped: service.dropped(),
+            vitals,
         }
     }
 

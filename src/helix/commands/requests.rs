@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::env::Time;
 use crate::error::Refused;
 use crate::helix::commands::batch::{Command, CommandId};
-use crate::helix::commands::node::Applied;
 use crate::helix::commands::reads::Read;
+use crate::host::Applied;
 use crate::scope::oneshot::{Answer, Reply, oneshot};
 
 /// Who waits for a command.

@@ -30,7 +30,7 @@ use crate::env::{Clock, Rng, Time};
 use crate::helix::commands::app_message::{AppMessage, with_commands};
 use crate::helix::commands::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::commands::mempool::{Bounds, Patience, Pool};
-use crate::helix::commands::node::{Applied, Options};
+use crate::helix::commands::node::Options;
 use crate::helix::commands::reads::{Pace, Read, Reads};
 use crate::helix::commands::requests::{Pending, Requests, Waiter};
 use crate::helix::protocol::app::{Blocks, Boxed, Chain, Content, Round};
@@ -38,6 +38,7 @@ use crate::helix::protocol::block::Block;
 use crate::helix::protocol::config::Config;
 use crate::helix::protocol::node::Engine;
 use crate::helix::protocol::proof::BlockProof;
+use crate::host::Applied;
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
 use crate::scope::budget::{Budget, Longest};
@@ -476,7 +477,7 @@ impl<M: StateMachine> Service<M> {
         let waiter = self.requests.borrow_mut().take(command, named.id);
         match (waiter, response) {
             (Some(Waiter::Proposer(reply)), Some(response)) => {
-                reply.send(Ok(Applied { index, height, epoch, response }));
+                reply.send(Ok(Applied { index, epoch, response }));
             }
             (Some(Waiter::Reads(reads)), _) => reads.into_iter().for_each(Read::allow),
             _ => {}

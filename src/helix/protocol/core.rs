@@ -1,14 +1,25 @@
 //! The node scope: what outlives every term and every view.
 //!
-//! It owns the vote state, the journal, the outbox, the end of the chain, and the services that it
-//! lends to each term. A scope inside borrows it for as long as it lasts.
+//! A scope inside borrows it for as long as it lasts. The state of the node is in rooms: each has
+//! private fields, and one method for each change.
 //!
-//! Order of work, always: decide, persist, speak. The vote state changes in memory in the same poll in
-//! which its record is handed to the journal, and is never taken back; a message leaves only when the
-//! record that it rests on is durable, and it is counted here at that same moment and not before.
-//! Dropping the scope that spoke takes nothing back.
+//! | room | what it owns |
+//! |---|---|
+//! | `vote_state` | the view, the vote record and the lock record of the present height |
+//! | `tip`, [`BlockStore`] | the end of the chain, and where the blocks before it are |
+//! | [`EvidencePool`] | what members have signed that contradicts itself |
+//! | [`Outbox`] | what may be said when the records before it are durable |
+//! | [`Mailbox`] | what has come, and is kept for later heights |
+//! | [`Sync`] | what is known of the peers' chains |
+//! | [`Signer`] | the keys, and how often they were used |
+//! | [`Published`] | what the outside sees of the present scopes |
+//!
+//! Order of work, always: decide, persist, speak. The vote state changes in memory in the same poll
+//! in which its record is handed to the journal, and is never taken back; a message leaves only when
+//! the record that it rests on is durable, and it is counted here at that same moment and not
+//! before. Dropping the scope that spoke takes nothing back.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -28,29 +39,20 @@ use crate::helix::protocol::record::{Accepted, Locked, RECORD, Record, VoteState
 use crate::helix::protocol::recover::{Recovered, Tip};
 use crate::helix::protocol::rules;
 use crate::helix::protocol::signer::Signer;
+use crate::helix::protocol::status::Published;
 use crate::helix::protocol::sync::Sync;
+use crate::host::shutdown::Shutdown;
 use crate::id::{Height, NodeId, View};
-use crate::journal::{Journal, Lsn};
+use crate::journal::{Journal, Lsn, Outbox};
 use crate::scope::notify::Notify;
 
-/// A message that waits for its record to become durable.
-struct Word {
-    lsn: Lsn,
+/// A message on its way out.
+#[derive(Debug)]
+struct Outgoing {
     to: Vec<NodeId>,
     frame: Bytes,
     /// To be counted here, too.
     own: Option<Message>,
-}
-
-/// What the outside sees of the present scopes.
-#[derive(Debug, Default)]
-pub(crate) struct Present {
-    pub(crate) height: Cell<Height>,
-    pub(crate) view: Cell<View>,
-    pub(crate) leader: Cell<Option<NodeId>>,
-    pub(crate) member: Cell<bool>,
-    pub(crate) delivered: Cell<Height>,
-    pub(crate) trouble: RefCell<Option<String>>,
 }
 
 /// The node scope.
@@ -66,17 +68,17 @@ pub(crate) struct Core {
     pub(crate) trigger: Box<dyn Trigger>,
     /// Notified by whatever may be of interest to the scopes: frames, syncs, words of the application.
     pub(crate) wake: Notify,
-    pub(crate) shutdown: Cell<bool>,
+    pub(crate) shutdown: Shutdown,
     pub(crate) mailbox: Mailbox,
     pub(crate) sync: Sync,
-    pub(crate) present: Present,
+    pub(crate) published: Published,
     tip: RefCell<Tip>,
     vote_state: RefCell<VoteState>,
     block_store: RefCell<BlockStore>,
     evidence_pool: RefCell<EvidencePool>,
     /// The last decision, not handed to the journal yet: it goes with the next record.
     unwritten: RefCell<Option<Record>>,
-    outbox: RefCell<VecDeque<Word>>,
+    outbox: Outbox<Outgoing>,
     /// Own messages that are durable and not counted yet.
     own: RefCell<VecDeque<Message>>,
     /// What the simulator may do to a term.
@@ -106,16 +108,16 @@ impl Core {
             blocks: app.blocks,
             chain: app.chain,
             trigger: app.trigger,
-            shutdown: Cell::new(false),
+            shutdown: Shutdown::default(),
             mailbox: Mailbox::default(),
             sync: Sync::default(),
-            present: Present::default(),
+            published: Published::default(),
             tip: RefCell::new(recovered.tip),
             vote_state: RefCell::new(recovered.vote_state),
             block_store: RefCell::new(recovered.block_store),
             evidence_pool: RefCell::new(evidence_pool),
             unwritten: RefCell::default(),
-            outbox: RefCell::default(),
+            outbox: Outbox::default(),
             own: RefCell::default(),
             #[cfg(feature = "sim")]
             cancel_injector: RefCell::default(),
@@ -258,9 +260,7 @@ impl Core {
         self.tip.replace(tip);
         // Words about a height that is decided help nobody who cannot fetch the block.
         self.own.borrow_mut().clear();
-        for word in self.outbox.borrow_mut().iter_mut() {
-            word.own = None;
-        }
+        self.outbox.each(|message| message.own = None);
     }
 
     /// Keeps evidence against a member.
@@ -280,8 +280,7 @@ impl Core {
     pub(crate) fn say(&self, to: Vec<NodeId>, message: &Message, own: Option<Message>) -> Bytes {
         let frame = Envelope::encode(self.config.instance, message);
         let lsn = self.journal.submitted();
-        let word = Word { lsn, to, frame: frame.clone(), own };
-        self.outbox.borrow_mut().push_back(word);
+        self.outbox.push(lsn, Outgoing { to, frame: frame.clone(), own });
         self.take_synced();
         self.wake.notify();
         frame
@@ -305,12 +304,11 @@ impl Core {
     /// Lets the messages leave whose records are durable.
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
-        let mut outbox = self.outbox.borrow_mut();
-        while let Some(word) = outbox.pop_front_if(|word| word.lsn <= synced) {
-            for to in word.to {
-                self.env.net.send(to, word.frame.clone());
+        while let Some(Outgoing { to, frame, own }) = self.outbox.pop(synced) {
+            for to in to {
+                self.env.net.send(to, frame.clone());
             }
-            self.own.borrow_mut().extend(word.own);
+            self.own.borrow_mut().extend(own);
         }
     }
 

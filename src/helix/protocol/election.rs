@@ -13,7 +13,7 @@ use crate::helix::protocol::evidence::Evidence;
 use crate::helix::protocol::message::{Kind, NewView, Signature, ViewChange, Vote};
 use crate::helix::protocol::record::Accepted;
 use crate::helix::protocol::rules;
-use crate::helix::protocol::signer::prepared_digest;
+use crate::helix::protocol::signer::{Claimed, Genuine, prepared_digest};
 use crate::helix::protocol::term::Term;
 use crate::helix::protocol::verify::Justified;
 use crate::id::{NodeId, View};
@@ -72,7 +72,7 @@ impl Ticket {
 
 /// The latest change of view of each member, checked, and the block that came with it.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(BTreeMap<NodeId, (ViewChange, Option<Rc<Block>>)>);
+pub(crate) struct Changes(BTreeMap<NodeId, (Genuine<ViewChange>, Option<Rc<Block>>)>);
 
 impl Changes {
     fn views(&self) -> BTreeMap<NodeId, View> {
@@ -103,14 +103,10 @@ impl Term<'_> {
     pub(crate) fn hear_view_change(
         &self,
         from: NodeId,
-        change: ViewChange,
+        change: Claimed<ViewChange>,
         block: Option<Block>,
-        checked: bool,
     ) -> Option<Ticket> {
         let core = self.core;
-        if change.view < self.view.get() || Some(change.view) == self.settled.get() {
-            return None;
-        }
         let mut changes = self.changes.borrow_mut();
         let known = changes.0.get(&from).is_some_and(|(before, _)| {
             let same = before.view == change.view && before.prepared == change.prepared;
@@ -131,10 +127,10 @@ impl Term<'_> {
             core.drop_malformed();
             return None;
         }
-        if !checked && core.signer.is_view_change(&self.committee, from, &change).is_err() {
+        let Ok(change) = core.signer.genuine_view_change(&self.committee, from, change) else {
             core.drop_malformed();
             return None;
-        }
+        };
         if let Some((before, _)) = changes.0.get(&from)
             && before.view == change.view
         {
@@ -151,14 +147,6 @@ impl Term<'_> {
     /// Takes in that a member says that a view has begun.
     pub(crate) fn hear_new_view(&self, from: NodeId, new_view: NewView) -> Option<Ticket> {
         let core = self.core;
-        let view = new_view.view;
-        if from == core.me() || view < self.view.get() {
-            return None;
-        }
-        if self.settled.get() >= Some(view) {
-            self.suspect(from, &new_view);
-            return None;
-        }
         match core.signer.is_new_view(&self.committee, from, &new_view) {
             Ok(justified) => {
                 let proposer = (!justified.proven()).then_some(from);
@@ -180,7 +168,7 @@ impl Term<'_> {
     }
 
     /// A second NEW_VIEW of a view that has begun: of another block, it is evidence.
-    fn suspect(&self, from: NodeId, new_view: &NewView) {
+    pub(crate) fn suspect(&self, from: NodeId, new_view: &NewView) {
         let core = self.core;
         let &NewView { height, view, proposal: signature, ref block, .. } = new_view;
         let proposal = self.proposal.borrow().clone().filter(|proposal| proposal.view == view);
@@ -214,7 +202,7 @@ impl Term<'_> {
             .filter(unsettled)
             .find(|&view| self.committee.is_quorum(changes.asking(view)))?;
         let asking = changes.0.iter().filter(|(_, (change, _))| change.view == view);
-        let asking = asking.map(|(&node, (change, _))| (node, change.clone()));
+        let asking = asking.map(|(&node, (change, _))| (node, (**change).clone()));
         let quorum = self.committee.just_quorum(0, asking)?;
         let proven = rules::proven(&quorum).map(|proof| proof.hash);
         let proven = proven.and_then(|hash| block_of(&changes, hash));

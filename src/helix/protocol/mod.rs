@@ -35,6 +35,7 @@ pub mod rules;
 pub mod signer;
 #[cfg(test)]
 mod sizes;
+pub mod status;
 mod sync;
 mod term;
 #[cfg(test)]

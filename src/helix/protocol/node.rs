@@ -20,17 +20,17 @@ use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::config::Config;
 use crate::helix::protocol::core::Core;
 use crate::helix::protocol::event::{Event, Observer};
-use crate::helix::protocol::evidence::Evidence;
-use crate::helix::protocol::mailbox::Next;
+use crate::helix::protocol::mailbox::{Next, Present};
 use crate::helix::protocol::message::Message;
 use crate::helix::protocol::proof::BlockProof;
 use crate::helix::protocol::recover::{Tip, recover};
 use crate::helix::protocol::signer::Strictness;
+use crate::helix::protocol::status::Status;
 use crate::helix::protocol::sync::{self, Learned};
 use crate::helix::protocol::term::{self, Ended, MESSAGES_PER_TURN, vouched};
-use crate::host::Life;
 use crate::host::shutdown::{Stop, drain};
-use crate::id::{ClusterId, Height, NodeId, View};
+use crate::host::{Life, Vitals};
+use crate::id::{Height, NodeId, View};
 use crate::scope::budget::Budget;
 use crate::scope::first::Named;
 
@@ -40,53 +40,6 @@ const DELIVER_AGAIN: Duration = Duration::from_millis(100);
 /// A handle on a running engine; clones are handles on the same one.
 #[derive(Clone)]
 pub struct Engine(Rc<Core>);
-
-/// One moment of a node.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Who it is.
-    pub node: NodeId,
-    /// Its instance.
-    pub instance: ClusterId,
-    /// The height that it decides.
-    pub height: Height,
-    /// The view that it is in.
-    pub view: View,
-    /// Who leads that view.
-    pub leader: Option<NodeId>,
-    /// Whether it is in the committee of that height.
-    pub member: bool,
-    /// The last decided height.
-    pub tip: Height,
-    /// Who made that block.
-    pub proposer: Option<NodeId>,
-    /// The last height that the application has taken delivery of.
-    pub delivered: Height,
-    /// The highest height for which it has signed a COMMIT, or whose decision it knows.
-    pub promised: Height,
-    /// What keeps it from going on, if anything does.
-    pub trouble: Option<String>,
-    /// Evidence against members, as far as it is kept.
-    pub evidence: Vec<Evidence>,
-    /// Signatures made.
-    pub signed: u64,
-    /// Signatures checked.
-    pub verified: u64,
-    /// messages about later heights that are kept.
-    pub kept: usize,
-    /// Bytes that the journal takes on disk.
-    pub journal_bytes: u64,
-    /// The median of the last syncs, in microseconds.
-    pub sync_us: u64,
-    /// Frames that made no sense or were not genuine.
-    pub malformed: u64,
-    /// Frames dropped because a queue was full.
-    pub dropped: u64,
-    /// Whether the disk has no room.
-    pub disk_full: bool,
-    /// The peers: what each says to have decided, and milliseconds since it was heard.
-    pub peers: Vec<(NodeId, Height, u64)>,
-}
 
 impl Engine {
     /// Opens the journal and makes a node that is ready to run.
@@ -154,31 +107,30 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let core = &self.0;
-        let (present, now, tip) = (&core.present, core.now(), core.tip());
+        let (published, now, tip) = (&core.published, core.now(), core.tip());
         let millis = |at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         let peers = core.sync.peers();
         Status {
             node: core.me(),
             instance: core.config.instance,
-            height: present.height.get(),
-            view: present.view.get(),
-            leader: present.leader.get(),
-            member: present.member.get(),
+            height: published.height(),
+            view: published.view(),
+            leader: published.leader(),
+            member: published.member(),
             tip: tip.height,
             proposer: tip.block().map(|block| block.proposer),
-            delivered: present.delivered.get(),
+            delivered: published.delivered(),
             promised: self.promised(),
-            trouble: present.trouble.borrow().clone(),
+            trouble: published.trouble(),
             evidence: core.evidence_pool().iter().cloned().collect(),
             signed: core.signer.signed(),
             verified: core.signer.verified(),
-            kept: core.kept(),
-            journal_bytes: core.journal.bytes_on_disk(),
-            sync_us: u64::try_from(core.journal.sync_median().as_micros()).unwrap_or(u64::MAX),
-            malformed: core.mailbox.malformed.get(),
-            dropped: core.env.net.dropped(),
-            disk_full: core.journal.is_full(),
+            kept: core.mailbox.kept(),
             peers: peers.into_iter().map(|(node, tip, at)| (node, tip, millis(at))).collect(),
+            vitals: Vitals {
+                malformed: core.mailbox.malformed(),
+                ..Vitals::of(&core.journal, &core.env.net)
+            },
         }
     }
 
@@ -204,8 +156,7 @@ impl Engine {
     /// Ends the node's life in good order: what was promised is synced, what may be said is said, and
     /// [`Life`] returns. Returns at once; await the life for the end.
     pub fn shutdown(&self) {
-        self.0.shutdown.set(true);
-        self.0.wake.notify();
+        self.0.shutdown.ask(&self.0.wake);
     }
 }
 
@@ -238,29 +189,29 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// The heights of a life. The simulator may drop a term where it waits: they begin anew then.
-#[cfg(feature = "sim")]
-async fn heights(core: &Core) -> Result<Infallible, Stop> {
-    let injector = core.cancel_injector.borrow().clone();
-    let before = injector.cancels();
-    let begin = || {
-        if injector.cancels() > before {
-            let (height, why) = (core.tip().height.next(), super::event::CANCELLED);
-            core.observer.tell(|| Event::TermLeft { height, why });
-        }
-        height_after_height(core)
-    };
-    injector.over(begin).await
-}
-
-/// The heights of a life.
-#[cfg(not(feature = "sim"))]
-async fn heights(core: &Core) -> Result<Infallible, Stop> {
-    height_after_height(core).await
-}
-
 /// Height after height, until the node must stop.
-async fn height_after_height(core: &Core) -> Result<Infallible, Stop> {
+///
+/// The simulator may drop them at any of their polls.
+async fn heights(core: &Core) -> Result<Infallible, Stop> {
+    #[cfg(feature = "sim")]
+    {
+        let injector = core.cancel_injector.borrow().clone();
+        let before = injector.cancels();
+        let heights = injector.over(|| {
+            if injector.cancels() > before {
+                let height = core.tip().height.next();
+                let why = crate::helix::protocol::event::CANCELLED;
+                core.observer.tell(|| Event::TermLeft { height, why });
+            }
+            each_height(core)
+        });
+        heights.await
+    }
+    #[cfg(not(feature = "sim"))]
+    each_height(core).await
+}
+
+async fn each_height(core: &Core) -> Result<Infallible, Stop> {
     deliver_again(core).await?;
     loop {
         if core.config.stop_at.is_some_and(|last| core.tip().height >= last) {
@@ -287,7 +238,7 @@ async fn follow(core: &Core, ended: Ended) -> Result<(), Stop> {
     core.extend(Tip::after(&core.config, block.clone(), proof.clone(), may_lead));
     if learned == Some(None) {
         // The application told us: it has the block.
-        core.present.delivered.set(height);
+        core.published.set_delivered(height);
         return Ok(());
     }
     deliver(core, &block, &proof).await
@@ -296,8 +247,8 @@ async fn follow(core: &Core, ended: Ended) -> Result<(), Stop> {
 /// Delivers what an earlier life decided and the application does not have.
 async fn deliver_again(core: &Core) -> Result<(), Stop> {
     let (mut height, tip) = (core.chain.height(), core.tip().height);
-    height = height.max(core.present.delivered.get());
-    core.present.delivered.set(height);
+    height = height.max(core.published.delivered());
+    core.published.set_delivered(height);
     while height < tip {
         let bytes_max = core.config.limits.fetch_bytes_max;
         // The last one may be on its way to the disk, if it is this life that decided it.
@@ -323,7 +274,7 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
 /// Hands a block to the application until it has taken it, or has it from elsewhere.
 async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), Stop> {
     let (height, hash) = (proof.height, proof.hash);
-    if height <= core.present.delivered.get() {
+    if height <= core.published.delivered() {
         // The application kept it through a power cut that this node's own journal did not survive.
         return Ok(());
     }
@@ -333,8 +284,8 @@ async fn deliver(core: &Core, block: &Block, proof: &BlockProof) -> Result<(), S
     if let Some(further) = vouched.filter(|learned| learned.proof.height > height) {
         core.sync.told(core, further);
     }
-    core.present.trouble.take();
-    core.present.delivered.set(height);
+    core.published.set_trouble(None);
+    core.published.set_delivered(height);
     core.observer.tell(|| Event::Delivered { height, hash });
     Ok(())
 }
@@ -356,11 +307,18 @@ impl Core {
     pub(crate) async fn attend(&self) -> Stop {
         let mut budget = Budget::new(MESSAGES_PER_TURN);
         loop {
-            if self.shutdown.get() {
-                return Stop::Shutdown;
+            if let Err(stop) = self.shutdown.check() {
+                return stop;
             }
-            let (decided, checked) = (self.tip().height, self.signer.verified());
-            match self.next_message(decided) {
+            let (height, checked) = (self.tip().height, self.signer.verified());
+            let present = Present {
+                height,
+                committee: None,
+                view: View::ZERO,
+                settled: None,
+                proposed: None,
+            };
+            match self.next_message(&present) {
                 // A message here is about a height that is decided: too late.
                 Next::Message(_) | Next::Handled => budget.spend(self.effort_since(checked)).await,
                 Next::Nothing => self.wake.notified().await,
@@ -371,7 +329,7 @@ impl Core {
     /// Says what keeps this node from going on.
     pub(crate) fn trouble(&self, what: String) {
         tracing::warn!(node = %self.me(), what, "trouble");
-        self.present.trouble.replace(Some(what));
+        self.published.set_trouble(Some(what));
     }
 }
 

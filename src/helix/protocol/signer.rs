@@ -1,10 +1,11 @@
 //! Signing and checking: every statement that this node makes or believes passes here.
 //!
 //! It knows the instance and the keys, and counts: what a decision costs is mostly signatures.
-//! Single statements are checked here; what is made of many ([`verify`](super::verify)) in a module of their own.
+//! Single statements are checked here, those that are made of many in [`verify`](super::verify).
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Deref;
 
 use borsh::BorshSerialize;
 
@@ -33,6 +34,44 @@ pub enum Strictness {
     /// The weight of one honest member at least: an attestation that one honest member committed
     /// to it, and not finality.
     Soft,
+}
+
+/// A statement whose signature is known to be right: it was checked, or this node signed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Genuine<T>(T);
+
+impl<T> Genuine<T> {
+    /// Of a statement that the caller has just checked or signed.
+    pub(super) fn known(statement: T) -> Self {
+        Self(statement)
+    }
+}
+
+impl<T> Deref for Genuine<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A statement as somebody claims to have made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed<T> {
+    /// Nobody has looked at its signature yet.
+    Unchecked(T),
+    /// Its signature is known to be right.
+    Genuine(Genuine<T>),
+}
+
+impl<T> Deref for Claimed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Unchecked(statement) | Self::Genuine(Genuine(statement)) => statement,
+        }
+    }
 }
 
 impl Signer {
@@ -89,7 +128,21 @@ impl Signer {
         self.check(from, &statement, &vote.signature)
     }
 
-    /// This node's word that it leaves for a view, with what it knows to be prepared.
+    /// The vote, if it is the node's; checked only if it was not.
+    #[must_use]
+    pub fn genuine_vote(
+        &self,
+        kind: Kind,
+        from: NodeId,
+        vote: Claimed<Vote>,
+    ) -> Option<Genuine<Vote>> {
+        match vote {
+            Claimed::Genuine(vote) => Some(vote),
+            Claimed::Unchecked(vote) => self.is_vote(kind, from, &vote).then(|| Genuine(vote)),
+        }
+    }
+
+    /// This node's statement that it leaves for a view, with what it knows to be prepared.
     #[must_use]
     pub fn view_change(
         &self,
@@ -102,7 +155,7 @@ impl Signer {
         ViewChange { height, view, prepared, signature }
     }
 
-    /// This node's word that the view it leads has begun. `changes` must be just a quorum, as
+    /// This node's statement that the view it leads has begun. `changes` must be just a quorum, as
     /// [`Committee::just_quorum`](super::committee::Committee::just_quorum) chooses it, and `block`
     /// what they prove prepared, if they prove anything: else nobody will accept it.
     #[must_use]

@@ -30,12 +30,12 @@ use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::core::Core;
 use crate::helix::protocol::election::{Changes, Ticket};
 use crate::helix::protocol::event::Event;
-use crate::helix::protocol::mailbox::{Next, Received};
+use crate::helix::protocol::mailbox::{Next, Present, Received, Statement};
 use crate::helix::protocol::message::{Kind, Message, Share, Signature, Vote};
 use crate::helix::protocol::proof::BlockProof;
 use crate::helix::protocol::record::Accepted;
 use crate::helix::protocol::recover::Tip;
-use crate::helix::protocol::signer::Strictness;
+use crate::helix::protocol::signer::{Claimed, Strictness};
 use crate::helix::protocol::sync::Learned;
 use crate::helix::protocol::verify::block_proof;
 use crate::helix::protocol::view;
@@ -108,6 +108,8 @@ pub(crate) async fn run(core: &Core) -> Result<Ended, Stop> {
         }
     };
     let term = Term::new(core, committee);
+    assert_eq!(core.vote_state().height, height, "nothing is promised for another height");
+    assert!(core.published.delivered() < height, "the height before comes first");
     term.begin();
     let ended = term.decide().await;
     let why = match &ended {
@@ -138,7 +140,7 @@ async fn committee(core: &Core, height: Height) -> Result<Committee, Stop> {
         let committee = members.and_then(|m| Committee::new(m).map_err(|why| why.to_string()));
         match committee {
             Ok(committee) => {
-                core.present.trouble.take();
+                core.published.set_trouble(None);
                 return Ok(committee);
             }
             Err(why) => core.trouble(format!("there is no committee for height {height}: {why}")),
@@ -177,9 +179,7 @@ impl<'a> Term<'a> {
 
     fn begin(&self) {
         let (height, member) = (self.height, self.is_member());
-        let present = &self.core.present;
-        present.height.set(height);
-        present.member.set(member);
+        self.core.published.entered_term(height, member);
         self.core.observer.tell(|| Event::TermEntered { height, member });
         tracing::debug!(node = %self.core.me(), %height, member, "entered a term");
         self.core.chain.new_round(height, self.tip.block(), self.tip.may_lead);
@@ -235,6 +235,7 @@ impl<'a> Term<'a> {
     }
 
     fn enter(&self, ticket: &Ticket) {
+        assert!(ticket.view() >= self.core.vote_state().view, "nobody goes back to a view");
         let (core, height, view) = (self.core, self.height, ticket.view());
         let (leader, entry) = (self.committee.leader(view), ticket.entry());
         self.view.set(view);
@@ -242,8 +243,7 @@ impl<'a> Term<'a> {
             self.settled.set(Some(view));
         }
         self.said.borrow_mut().clear();
-        core.present.view.set(view);
-        core.present.leader.set(Some(leader));
+        core.published.entered_view(view, leader);
         core.observer.tell(|| Event::ViewEntered { height, view, leader, entry });
         tracing::debug!(node = %core.me(), %height, %view, %leader, ?entry, "entered a view");
         core.chain.entered(&self.round(view));
@@ -270,11 +270,9 @@ impl<'a> Term<'a> {
     async fn overtaken(&self) -> Result<Ticket, Stop> {
         let mut turn = 0;
         loop {
-            if self.core.shutdown.get() {
-                return Err(Stop::Shutdown);
-            }
+            self.core.shutdown.check()?;
             let checked = self.core.signer.verified();
-            match self.core.next_message(self.height) {
+            match self.core.next_message(&self.present()) {
                 Next::Message(received) => {
                     if let Some(ticket) = self.hear(received) {
                         return Ok(ticket);
@@ -340,50 +338,54 @@ impl<'a> Term<'a> {
 
     // ---- messages ----
 
-    /// Takes in a message about this height; a ticket if another view must begin.
-    fn hear(&self, received: Received) -> Option<Ticket> {
-        let Received { from, message, checked } = received;
-        if !self.committee.contains(from) || !self.is_member() {
-            self.core.drop_malformed();
-            return None;
+    /// What the mailbox compares with.
+    fn present(&self) -> Present<'_> {
+        let accepted = self.core.vote_state().accepted.as_ref().map(|accepted| accepted.view);
+        let proposed = self.proposal.borrow().as_ref().map(|proposal| proposal.view);
+        Present {
+            height: self.height,
+            committee: self.is_member().then_some(&self.committee),
+            view: self.view.get(),
+            settled: self.settled.get(),
+            proposed: proposed.or(accepted),
         }
+    }
+
+    /// Takes in a message; a ticket if another view must begin.
+    fn hear(&self, received: Received) -> Option<Ticket> {
+        let Received { from, statement } = received;
         self.busy.set(true);
-        match message {
-            Message::PrePrepare { vote, block } => self.hear_proposal(from, vote, block, checked),
-            Message::Prepare(vote) => self.hear_prepare(from, vote, checked),
-            Message::Commit { vote, share } => self.hear_commit(from, vote, share, checked),
-            Message::ViewChange { change, block } => {
-                return self.hear_view_change(from, change, block, checked);
+        match statement {
+            Statement::PrePrepare(vote, block) => self.hear_proposal(from, vote, block),
+            Statement::Prepare(vote) => self.hear_prepare(from, vote),
+            Statement::Commit(vote, share) => self.hear_commit(from, vote, share),
+            Statement::ViewChange(change, block) => {
+                return self.hear_view_change(from, change, block);
             }
-            Message::NewView(new_view) => return self.hear_new_view(from, *new_view),
-            Message::Tip(_) | Message::FetchBlocks(_) | Message::Blocks(_) | Message::App(_) => {}
+            Statement::NewView(new_view) => return self.hear_new_view(from, *new_view),
+            Statement::NewViewAgain(new_view) => self.suspect(from, &new_view),
         }
         None
     }
 
-    /// A PREPREPARE by itself is good for view 0 only: a later view begins with a NEW_VIEW.
-    fn hear_proposal(&self, from: NodeId, vote: Vote, block: Block, checked: bool) {
+    fn hear_proposal(&self, from: NodeId, vote: Claimed<Vote>, block: Block) {
         let core = self.core;
         if from == core.me() {
             return;
         }
-        if vote.view != View::ZERO || from != self.committee.leader(View::ZERO) {
+        if from != self.committee.leader(View::ZERO) {
             return core.drop_malformed();
         }
         let before = self.proposal.borrow().clone().or_else(|| core.vote_state().accepted.clone());
-        if before.as_ref().is_some_and(|before| before.view > vote.view) {
-            // Its view is over, and what came later is of more use.
-            return;
-        }
         if before.as_ref().is_some_and(|before| before.hash == vote.hash) {
             return;
         }
-        if !checked && !core.signer.is_vote(Kind::PrePrepare, from, &vote) {
+        let Some(vote) = core.signer.genuine_vote(Kind::PrePrepare, from, vote) else {
             return core.drop_malformed();
-        }
+        };
         if let Some(before) = before {
             let first = (before.hash, before.proposal);
-            return self.accuse(from, Kind::PrePrepare, vote, first);
+            return self.accuse(from, Kind::PrePrepare, *vote, first);
         }
         if block.hash(core.config.instance) != vote.hash || !core.fits(&block, Some(from)) {
             return core.drop_malformed();
@@ -391,39 +393,24 @@ impl<'a> Term<'a> {
         self.keep_proposal(&vote, Rc::new(block));
     }
 
-    fn hear_prepare(&self, from: NodeId, vote: Vote, checked: bool) {
-        if vote.view < self.view.get() || from == self.committee.leader(vote.view) {
-            return;
+    /// The leader's proposal is its vote: a PREPARE of the leader does not count.
+    fn hear_prepare(&self, from: NodeId, vote: Claimed<Vote>) {
+        if from != self.committee.leader(vote.view) {
+            self.count(&self.prepares, from, vote);
         }
-        self.count(&self.prepares, Kind::Prepare, from, vote, checked);
     }
 
-    fn hear_commit(&self, from: NodeId, vote: Vote, share: Option<Share>, checked: bool) {
+    fn hear_commit(&self, from: NodeId, vote: Claimed<Vote>, share: Option<Share>) {
         let (signer, seed) = (&self.core.signer, &self.tip.seed);
         let mut shares = self.shares.borrow_mut();
         if !shares.insert(signer, self.height, seed, from, share.as_ref()) {
             return self.core.drop_malformed();
         }
-        self.count(&self.commits, Kind::Commit, from, vote, checked);
+        self.count(&self.commits, from, vote);
     }
 
-    fn count(
-        &self,
-        votes: &RefCell<Votes>,
-        kind: Kind,
-        from: NodeId,
-        vote: Vote,
-        mut checked: bool,
-    ) {
-        let signer = &self.core.signer;
-        if !checked && vote.view > self.view.get() {
-            // Nothing is kept for later that is not known to be genuine.
-            checked = signer.is_vote(kind, from, &vote);
-            if !checked {
-                return self.core.drop_malformed();
-            }
-        }
-        match votes.borrow_mut().insert(signer, from, vote, checked) {
+    fn count(&self, votes: &RefCell<Votes>, from: NodeId, vote: Claimed<Vote>) {
+        match votes.borrow_mut().insert(&self.core.signer, from, vote) {
             Inserted::New | Inserted::Known => {}
             Inserted::Refused => self.core.drop_malformed(),
             Inserted::Contradicts(evidence) => self.core.accuse(evidence),

@@ -15,7 +15,9 @@ use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::message::{Kind, NewView, Signature, ViewChange, Vote};
 use crate::helix::protocol::proof::{BlockProof, PreparedProof};
 use crate::helix::protocol::rules;
-use crate::helix::protocol::signer::{Signer, Strictness, new_view_digest, prepared_digest};
+use crate::helix::protocol::signer::{
+    Claimed, Genuine, Signer, Strictness, new_view_digest, prepared_digest,
+};
 use crate::id::{Height, NodeId, View};
 
 /// Why something is not proven.
@@ -162,6 +164,25 @@ impl Signer {
             .prepared
             .as_ref()
             .map_or(Ok(()), |proof| self.signed_prepared(committee, change.height, proof))
+    }
+
+    /// The view change, if it is the node's and proves what it says; checked only if it was not.
+    ///
+    /// # Errors
+    /// As [`is_view_change`](Self::is_view_change).
+    pub fn genuine_view_change(
+        &self,
+        committee: &Committee,
+        from: NodeId,
+        change: Claimed<ViewChange>,
+    ) -> Result<Genuine<ViewChange>, Wrong> {
+        match change {
+            Claimed::Genuine(change) => Ok(change),
+            Claimed::Unchecked(change) => {
+                self.is_view_change(committee, from, &change)?;
+                Ok(Genuine::known(change))
+            }
+        }
     }
 
     /// Checks that a quorum accepted a block at `height` in some view below `below`.

@@ -15,7 +15,7 @@ use crate::helix::protocol::block::{Hash, Seed};
 use crate::helix::protocol::committee::Committee;
 use crate::helix::protocol::evidence::Evidence;
 use crate::helix::protocol::message::{Kind, Share, Signature, Vote};
-use crate::helix::protocol::signer::Signer;
+use crate::helix::protocol::signer::{Claimed, Signer};
 use crate::id::{Height, NodeId, View};
 
 /// What became of a vote.
@@ -32,17 +32,11 @@ pub enum Inserted {
     Refused,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    vote: Vote,
-    checked: bool,
-}
-
 /// The votes of one kind at one height.
 #[derive(Debug)]
 pub struct Votes {
     kind: Kind,
-    slots: BTreeMap<NodeId, Slot>,
+    slots: BTreeMap<NodeId, Claimed<Vote>>,
 }
 
 impl Votes {
@@ -52,52 +46,49 @@ impl Votes {
         Self { kind, slots: BTreeMap::new() }
     }
 
-    /// Takes in a vote of a member; `checked` if it is known to be that member's. Who is no member
-    /// must not get here: each node has a slot.
-    pub fn insert(&mut self, signer: &Signer, from: NodeId, vote: Vote, checked: bool) -> Inserted {
-        let new = Slot { vote, checked };
+    /// Takes in a vote of a member. A node that is no member must not get here: each has a slot.
+    pub fn insert(&mut self, signer: &Signer, from: NodeId, new: Claimed<Vote>) -> Inserted {
         let Some(held) = self.slots.get(&from).copied() else {
             self.slots.insert(from, new);
             return Inserted::New;
         };
-        if vote == held.vote {
-            self.slots.insert(from, Slot { vote, checked: checked || held.checked });
+        if *new == *held {
+            if let Claimed::Genuine(_) = new {
+                self.slots.insert(from, new);
+            }
             return Inserted::Known;
         }
-        let right = |slot: &Slot| slot.checked || signer.is_vote(self.kind, from, &slot.vote);
-        if vote.view > held.vote.view {
-            // Only a vote that is the member's own may push out what is held.
-            if !right(&new) {
-                return Inserted::Refused;
-            }
-            self.slots.insert(from, Slot { checked: true, ..new });
-            return Inserted::New;
+        let genuine = |vote| signer.genuine_vote(self.kind, from, vote).map(Claimed::Genuine);
+        if new.view > held.view {
+            // Only a vote that is the member's own may push out the one that is held.
+            return genuine(new).map_or(Inserted::Refused, |new| {
+                self.slots.insert(from, new);
+                Inserted::New
+            });
         }
-        if !right(&held) {
+        let Some(held) = genuine(held) else {
             self.slots.insert(from, new);
             return Inserted::New;
-        }
-        self.slots.insert(from, Slot { checked: true, ..held });
-        if vote.view < held.vote.view || vote.hash == held.vote.hash {
+        };
+        self.slots.insert(from, held);
+        if new.view < held.view || new.hash == held.hash {
             return Inserted::Known;
         }
-        if !right(&new) {
-            return Inserted::Refused;
-        }
+        let Some(new) = genuine(new) else { return Inserted::Refused };
         Inserted::Contradicts(Evidence {
             node: from,
             kind: self.kind,
-            height: vote.height,
-            view: vote.view,
-            first: (held.vote.hash, held.vote.signature),
-            second: (vote.hash, vote.signature),
+            height: new.height,
+            view: new.view,
+            first: (held.hash, held.signature),
+            second: (new.hash, new.signature),
         })
     }
 
     /// The vote that is held of a member, checked or not.
     #[must_use]
     pub fn of(&self, node: NodeId) -> Option<&Vote> {
-        self.slots.get(&node).map(|slot| &slot.vote)
+        self.slots.get(&node).map(|vote| &**vote)
     }
 
     /// The one view and block that may have a quorum: there cannot be two, because a member has one
@@ -105,7 +96,7 @@ impl Votes {
     #[must_use]
     pub fn candidate(&self, committee: &Committee) -> Option<(View, Hash)> {
         let mut weights = BTreeMap::new();
-        for (&node, Slot { vote, .. }) in &self.slots {
+        for (&node, vote) in &self.slots {
             *weights.entry((vote.view, vote.hash)).or_insert(0) += committee.weight(node);
         }
         weights.into_iter().find(|&(_, weight)| weight >= committee.quorum()).map(|(of, _)| of)
@@ -125,38 +116,38 @@ impl Votes {
         proposer: Option<NodeId>,
     ) -> Option<Vec<(NodeId, Signature)>> {
         let given = proposer.map_or(0, |node| committee.weight(node));
-        let counts = |&(&node, slot): &(&NodeId, &Slot)| {
-            (slot.vote.view, slot.vote.hash) == (view, hash) && Some(node) != proposer
+        let counts = |&(&node, vote): &(&NodeId, &Claimed<Vote>)| {
+            (vote.view, vote.hash) == (view, hash) && Some(node) != proposer
         };
+        let is_genuine = |vote: &Claimed<Vote>| matches!(vote, Claimed::Genuine(_));
         loop {
-            let weight = |slots: &mut dyn Iterator<Item = (&NodeId, &Slot)>| {
+            let weight = |slots: &mut dyn Iterator<Item = (&NodeId, &Claimed<Vote>)>| {
                 given + slots.map(|(&node, _)| committee.weight(node)).sum::<u64>()
             };
             let held = weight(&mut self.slots.iter().filter(counts));
             if held < committee.quorum() {
                 return None;
             }
-            let mut checked = self.slots.iter().filter(counts).filter(|(_, slot)| slot.checked);
-            if weight(&mut checked) >= committee.quorum() {
+            let mut genuine = self.slots.iter().filter(counts).filter(|(_, vote)| is_genuine(vote));
+            if weight(&mut genuine) >= committee.quorum() {
                 break;
             }
             // The heaviest first: so it takes the fewest.
-            let unchecked = self.slots.iter().filter(counts).filter(|(_, slot)| !slot.checked);
+            let unchecked = self.slots.iter().filter(counts).filter(|(_, vote)| !is_genuine(vote));
             let node = *unchecked.min_by_key(|(node, _)| Reverse(committee.weight(**node)))?.0;
             self.check(signer, node);
         }
-        let checked = self.slots.iter().filter(counts).filter(|(_, slot)| slot.checked);
-        committee.just_quorum(given, checked.map(|(&node, slot)| (node, slot.vote.signature)))
+        let genuine = self.slots.iter().filter(counts).filter(|(_, vote)| is_genuine(vote));
+        committee.just_quorum(given, genuine.map(|(&node, vote)| (node, vote.signature)))
     }
 
     /// Checks the vote that is held of a member, and drops it if it is wrong.
     fn check(&mut self, signer: &Signer, node: NodeId) {
-        if let Some(slot) = self.slots.get_mut(&node) {
-            slot.checked = signer.is_vote(self.kind, node, &slot.vote);
-            if !slot.checked {
-                self.slots.remove(&node);
-            }
-        }
+        let held = self.slots.remove(&node);
+        let genuine = held.and_then(|vote| signer.genuine_vote(self.kind, node, vote));
+        genuine.into_iter().for_each(|vote| {
+            self.slots.insert(node, Claimed::Genuine(vote));
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Inserted, Shares, Votes};
 use crate::helix::protocol::block::{Hash, Seed};
 use crate::helix::protocol::message::{Kind, Share, Signature, Vote};
-use crate::helix::protocol::signer::Strictness;
+use crate::helix::protocol::signer::{Claimed, Genuine, Strictness};
 use crate::helix::protocol::testing::{Cast, HEIGHT, INSTANCE, block, share_of};
 use crate::helix::protocol::verify::block_proof;
 use crate::id::{NodeId, View};
@@ -29,7 +29,9 @@ impl Count {
     }
 
     fn insert(&mut self, node: u64, vote: Vote, checked: bool) -> Inserted {
-        self.votes.insert(self.cast.signer(4), NodeId(node), vote, checked)
+        let vote =
+            if checked { Claimed::Genuine(Genuine::known(vote)) } else { Claimed::Unchecked(vote) };
+        self.votes.insert(self.cast.signer(4), NodeId(node), vote)
     }
 
     /// A right vote, not checked yet.
