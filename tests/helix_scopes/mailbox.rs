@@ -111,7 +111,7 @@ fn r32_own_words_foreign_instances_strangers_and_nonsense_are_dropped_and_counte
         log.iter().filter(|(_, step)| !matches!(step, Step::Polled(..))).count()
     };
     let before = happened();
-    let malformed = || rig.status(id(1)).malformed;
+    let malformed = || rig.status(id(1)).vitals.malformed;
     let tell = |from: u64, frame: Bytes| {
         rig.wire(id(1)).deliver(id(from), frame);
         rig.settle();
@@ -145,7 +145,7 @@ fn r32_the_past_is_dropped_and_its_sender_told_how_far_we_are() {
     rig.settle();
     let words = rig.words.borrow();
     assert_eq!(*words, [(id(1), id(2), Message::Tip(Height(1)))]);
-    assert_eq!(rig.status(id(1)).malformed, 0);
+    assert_eq!(rig.status(id(1)).vitals.malformed, 0);
 }
 
 /// Words about the next height are kept while this one is being delivered, and heard once.

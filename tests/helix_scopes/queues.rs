@@ -174,7 +174,7 @@ fn r09_a_full_queue_drops_and_counts_and_blocks_nobody() {
     for _ in 0..1000 {
         rig.inject(id(2), id(1), &Message::App(Bytes::from_static(b"flood")));
     }
-    assert_eq!(rig.status(id(1)).dropped, 900);
+    assert_eq!(rig.status(id(1)).vitals.dropped, 900);
     rig.app(id(1)).open(true);
     rig.settle();
     assert_eq!(rig.tip(), 1);
