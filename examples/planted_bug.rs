@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate::env::output;
 use quorate::machine::{Committed, StateMachine};
 use quorate::sim::client::Client;
 use quorate::sim::machine::Digest;
@@ -115,12 +116,12 @@ fn main() {
     let found = (1..=20).find_map(|seed| storm(seed, false).err());
     let failure = found.expect("one of twenty storms finds it");
     let Failure { seed, violation, .. } = *failure;
-    println!("the bank that forgets: seed {seed}: {violation}");
+    output::line(format_args!("the bank that forgets: seed {seed}: {violation}"));
     for seed in seed..seed + 5 {
         match storm(seed, true) {
-            Ok(report) => println!("the bank that remembers: {report}"),
+            Ok(report) => output::line(format_args!("the bank that remembers: {report}")),
             Err(failure) => {
-                println!("{failure}");
+                output::line(format_args!("{failure}"));
                 std::process::exit(1);
             }
         }

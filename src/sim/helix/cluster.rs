@@ -1,5 +1,5 @@
 //! What one can ask of a cluster of helix, and do to it, besides what one can with every
-//! [`cluster`](crate::sim::cluster): honest nodes and liars.
+//! [`cluster`]: honest nodes and liars.
 //!
 //! ```
 //! use quorate::sim::helix::adversary::Lie;

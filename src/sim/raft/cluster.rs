@@ -1,5 +1,5 @@
 //! What one can ask of a cluster of raft, and do to it, besides what one can with every
-//! [`cluster`](crate::sim::cluster).
+//! [`cluster`].
 
 use std::time::Duration;
 
