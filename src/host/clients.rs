@@ -91,6 +91,11 @@ impl<W: Waiter, S: PartialEq> Clients<W, S> {
         self.requests.len()
     }
 
+    /// What a request asks for, and who waits for it.
+    pub(crate) fn get(&self, number: u64) -> Option<(&Bytes, &W)> {
+        self.requests.get(number).map(|request| (&request.payload, &request.waiter))
+    }
+
     /// From now on this stands for the request. Returns what it asks for, if it still waits.
     pub(crate) fn stand(&mut self, number: u64, stands: S) -> Option<&Bytes> {
         let request = self.requests.get_mut(number)?;

@@ -79,6 +79,11 @@ impl<P: Copy + Ord> Reads<P> {
         self.inner.borrow().waiting.len()
     }
 
+    /// Whether this one still waits.
+    pub(crate) fn waits(&self, number: u64) -> bool {
+        self.inner.borrow().waiting.get(number).is_some()
+    }
+
     /// Whether somebody must ask for a read.
     pub(crate) fn has_new(&self) -> bool {
         !self.inner.borrow().new.is_empty()

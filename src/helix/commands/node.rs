@@ -17,7 +17,6 @@ use bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Fatal, Refused};
 use crate::helix::commands::batch::{BATCH_HEAD, COMMAND_HEAD};
-use crate::helix::commands::reads::Read;
 use crate::helix::commands::service::{Lent, Service};
 use crate::helix::protocol::app::{App, Keys};
 use crate::helix::protocol::committee::{FixedCommittee, Order};
@@ -31,13 +30,11 @@ use crate::host::{Applied, Life, Vitals};
 use crate::id::{Height, Index, NodeId};
 use crate::machine::StateMachine;
 use crate::scope::first::{First, first};
-use crate::scope::oneshot::oneshot;
 
 /// A handle on a running node; clones are handles on the same one.
 pub struct Node<M: StateMachine> {
     engine: Engine,
     service: Rc<Service<M>>,
-    options: Options,
     nodes: Vec<NodeId>,
     /// A leader that was not heard of for so long is gone.
     silence_max: Duration,
@@ -133,7 +130,7 @@ impl<M: StateMachine> Node<M> {
         let ending = service.clone();
         let life = live(service.clone(), engine.clone(), life);
         let life = Life::new(engine.status().node, life, move || ending.close());
-        Ok((Self { engine, service, options, nodes, silence_max }, life))
+        Ok((Self { engine, service, nodes, silence_max }, life))
     }
 
     /// The engine itself.
@@ -152,26 +149,10 @@ impl<M: StateMachine> Node<M> {
     ///
     /// Cancel safe: dropping it abandons the answer; the command is decided or it is not.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
-        let Options { command_bytes_max, requests_max, request_bytes_max, .. } = self.options;
-        let answer = {
-            let (len, len_max) = (command.len(), command_bytes_max);
-            if self.service.is_closed() {
-                return Err(Refused::ShuttingDown);
-            }
-            if len > len_max {
-                return Err(Refused::TooLarge { len, len_max });
-            }
-            if self.engine.is_full() {
-                return Err(Refused::DiskFull);
-            }
-            let requests = self.service.requests.borrow();
-            if requests.len() >= requests_max || requests.bytes() + len > request_bytes_max {
-                return Err(Refused::Overloaded);
-            }
-            drop(requests);
-            self.service.propose(command)
-        };
-        answer.await.unwrap_or(Err(Refused::ShuttingDown))
+        if self.engine.is_full() {
+            return Err(Refused::DiskFull);
+        }
+        self.service.propose(command)?.await.unwrap_or(Err(Refused::ShuttingDown))
     }
 
     /// Looks at the state linearizably: it shows everything that was answered to anybody before
@@ -182,21 +163,13 @@ impl<M: StateMachine> Node<M> {
     ///
     /// Cancel safe.
     pub async fn read<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refused> {
-        if self.service.is_closed() {
-            return Err(Refused::ShuttingDown);
-        }
-        if self.service.reads.borrow().len() >= self.options.requests_max {
-            return Err(Refused::Overloaded);
-        }
-        let (reply, answer) = oneshot();
-        self.service.ask_to_read(Read::new(self.service.now(), reply));
-        answer.await.unwrap_or(Err(Refused::ShuttingDown))?;
+        self.service.read()?.await.unwrap_or(Err(Refused::ShuttingDown))?;
         Ok(self.read_stale(look))
     }
 
     /// Looks at this node's present state, which may be behind.
     pub fn read_stale<T>(&self, look: impl FnOnce(&M) -> T) -> T {
-        look(&self.service.machine.borrow())
+        self.service.look_at(look)
     }
 
     /// The present epoch: the height at which the unbroken run of blocks of the last proposer, in its
@@ -236,7 +209,7 @@ impl<M: StateMachine> Node<M> {
         let (service, progress) = (&self.service, self.service.progress());
         let engine = self.engine.status();
         let vitals = Vitals {
-            waiting: service.requests.borrow().len() + service.reads.borrow().len(),
+            waiting: service.waiting(),
             loop_lag_us: micros(service.lag()),
             malformed: engine.vitals.malformed + service.malformed(),
             dropped: engine.vitals.dropped + service.dropped(),
@@ -265,7 +238,6 @@ impl<M: StateMachine> Clone for Node<M> {
         Self {
             engine: self.engine.clone(),
             service: self.service.clone(),
-            options: self.options,
             nodes: self.nodes.clone(),
             silence_max: self.silence_max,
         }

@@ -25,33 +25,14 @@ use std::time::Duration;
 
 use crate::env::Time;
 use crate::error::Refused;
+use crate::host::reads::Reads as Table;
 use crate::id::{Height, NodeId};
 use crate::quorum::byzantine_quorum;
-use crate::scope::oneshot::Reply;
-
-/// Somebody who wants to read.
-pub(crate) struct Read {
-    since: Time,
-    reply: Reply<Result<(), Refused>>,
-}
-
-impl Read {
-    pub(crate) fn new(since: Time, reply: Reply<Result<(), Refused>>) -> Self {
-        Self { since, reply }
-    }
-
-    pub(crate) fn allow(self) {
-        self.reply.send(Ok(()));
-    }
-
-    pub(crate) fn refuse(self, why: &Refused) {
-        self.reply.send(Err(why.clone()));
-    }
-}
+use crate::scope::oneshot::Answer;
 
 /// A question to all members, and what they have answered.
 struct Round {
-    reads: Vec<Read>,
+    reads: Vec<u64>,
     heights: BTreeMap<NodeId, Height>,
     /// When to ask those again who have not answered.
     again: Time,
@@ -60,7 +41,7 @@ struct Round {
 /// Reads that know what they wait for.
 struct Held {
     height: Height,
-    reads: Vec<Read>,
+    reads: Vec<u64>,
     /// How long they wait for it.
     until: Time,
     /// Who named a height above what was applied here.
@@ -83,7 +64,8 @@ pub(crate) struct Reads {
     peers: Vec<NodeId>,
     pace: Pace,
     number: u64,
-    waiting: Vec<Read>,
+    /// The reads themselves: the rounds hold their numbers.
+    table: Table<Height>,
     round: Option<Round>,
     held: VecDeque<Held>,
     /// Peers that named a height which was not reached in time.
@@ -92,12 +74,12 @@ pub(crate) struct Reads {
 
 impl Reads {
     /// `number` is random, so that answers to an earlier life are nobody's.
-    pub(crate) fn new(peers: Vec<NodeId>, pace: Pace, number: u64) -> Self {
+    pub(crate) fn new(peers: Vec<NodeId>, reads_max: usize, pace: Pace, number: u64) -> Self {
         Self {
+            table: Table::new(reads_max, pace.patience),
             peers,
             pace,
             number,
-            waiting: Vec::new(),
             round: None,
             held: VecDeque::new(),
             doubted: BTreeMap::new(),
@@ -106,17 +88,19 @@ impl Reads {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        let asked = self.round.as_ref().map_or(0, |round| round.reads.len());
-        self.waiting.len() + asked + self.held.iter().map(|held| held.reads.len()).sum::<usize>()
+        self.table.len()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.round.is_none() && self.held.is_empty()
+        !self.table.has_new() && self.round.is_none() && self.held.is_empty()
     }
 
-    /// Somebody wants to read.
-    pub(crate) fn ask(&mut self, read: Read) {
-        self.waiting.push(read);
+    /// Takes a read in.
+    ///
+    /// # Errors
+    /// If too many wait, or the node has ended.
+    pub(crate) fn ask(&self, now: Time) -> Result<Answer<Result<(), Refused>>, Refused> {
+        self.table.ask(now)
     }
 
     /// Whom to ask now, and the number of the round.
@@ -127,9 +111,9 @@ impl Reads {
                 let silent = |peer: &&NodeId| !round.heights.contains_key(peer);
                 Some((self.number, self.peers.iter().filter(silent).copied().collect()))
             }
-            None if !self.waiting.is_empty() => {
+            None if self.table.has_new() => {
                 self.number += 1;
-                let reads = std::mem::take(&mut self.waiting);
+                let reads = self.table.take_new();
                 let again = now + self.pace.resend;
                 self.round = Some(Round { reads, heights: BTreeMap::new(), again });
                 Some((self.number, self.peers.clone()))
@@ -166,23 +150,27 @@ impl Reads {
         self.held.push_back(Held { height, reads, until: now + patience, claims: heights });
     }
 
-    /// Takes out the reads that may be answered.
-    pub(crate) fn allowed(&mut self, applied: Height) -> Vec<Read> {
+    /// Answers the reads whose height is applied.
+    pub(crate) fn applied(&mut self, applied: Height) {
         self.doubted.retain(|_, height| *height > applied);
-        let mut allowed = Vec::new();
-        self.held.retain_mut(|held| {
+        let table = &self.table;
+        self.held.retain(|held| {
             let reached = held.height <= applied;
             if reached {
-                allowed.append(&mut held.reads);
+                table.place(&held.reads, held.height, applied);
             }
             !reached
         });
-        allowed
+    }
+
+    /// Answers these: their mark is applied.
+    pub(crate) fn marked(&self, reads: &[u64]) {
+        self.table.place(reads, Height::ZERO, Height::ZERO);
     }
 
     /// Takes out the reads that have waited long enough for a height that somebody named, and
     /// doubts those who named it.
-    pub(crate) fn need_mark(&mut self, now: Time) -> Vec<Read> {
+    pub(crate) fn need_mark(&mut self, now: Time) -> Vec<u64> {
         let (mut reads, doubted) = (Vec::new(), &mut self.doubted);
         self.held.retain_mut(|held| {
             let waits = now < held.until;
@@ -195,40 +183,31 @@ impl Reads {
         reads
     }
 
-    /// Refuses those who have waited for too long.
+    /// Refuses the reads that have waited too long, and gives up a round that was for them alone.
     pub(crate) fn expire(&mut self, now: Time) {
-        let patience = self.pace.patience;
-        let asked = self.round.iter_mut().map(|round| &mut round.reads);
-        let held = self.held.iter_mut().map(|held| &mut held.reads);
-        for reads in asked.chain(held).chain([&mut self.waiting]) {
-            for read in reads.extract_if(.., |read| now.since(read.since) >= patience) {
-                read.refuse(&Refused::TimedOut);
-            }
-        }
-        self.round.take_if(|round| round.reads.is_empty());
+        self.table.expire(now);
+        let table = &self.table;
+        self.round.take_if(|round| !round.reads.iter().any(|read| table.waits(*read)));
     }
 
     /// When something is due next.
     pub(crate) fn due(&self) -> Time {
         let again = self.round.as_ref().map(|round| round.again);
         let held = self.held.iter().map(|held| held.until);
-        held.chain(again).min().unwrap_or(Time::NEVER)
+        held.chain(again).chain([self.table.due()]).min().unwrap_or(Time::NEVER)
     }
 
-    /// Refuses everybody.
+    /// Refuses everybody, now and from now on.
     pub(crate) fn close(&mut self) {
-        let asked = self.round.take().into_iter().flat_map(|round| round.reads);
-        let held = self.held.drain(..).flat_map(|held| held.reads);
-        for read in asked.chain(held).chain(self.waiting.drain(..)) {
-            read.refuse(&Refused::ShuttingDown);
-        }
+        self.table.close();
+        self.round = None;
+        self.held.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scope::oneshot::{Answer, oneshot};
     use futures_lite::future::{block_on, poll_once};
 
     const PACE: Pace = Pace {
@@ -239,13 +218,11 @@ mod tests {
 
     /// Node 4 of four.
     fn reads() -> Reads {
-        Reads::new(vec![NodeId(1), NodeId(2), NodeId(3)], PACE, 0)
+        Reads::new(vec![NodeId(1), NodeId(2), NodeId(3)], 8, PACE, 0)
     }
 
     fn ask(reads: &mut Reads, now: u64) -> Answer<Result<(), Refused>> {
-        let (reply, answer) = oneshot();
-        reads.ask(Read::new(Time(now), reply));
-        answer
+        reads.ask(Time(now)).expect("room")
     }
 
     fn is_allowed(
@@ -253,7 +230,7 @@ mod tests {
         applied: u64,
         answer: &mut Answer<Result<(), Refused>>,
     ) -> bool {
-        reads.allowed(Height(applied)).into_iter().for_each(Read::allow);
+        reads.applied(Height(applied));
         block_on(poll_once(answer)) == Some(Some(Ok(())))
     }
 
@@ -296,7 +273,8 @@ mod tests {
         reads.answered(NodeId(2), number, Height(5));
         reads.conclude(Height(4), Height(4), Time(300));
         assert_eq!(reads.need_mark(Time(300)).len(), 0, "the others are waited for");
-        assert_eq!(reads.allowed(Height(5)).len(), 1);
+        reads.applied(Height(5));
+        assert!(reads.is_idle());
     }
 
     #[test]

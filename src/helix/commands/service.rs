@@ -27,23 +27,26 @@ use bytes::Bytes;
 use event_listener::Event;
 
 use crate::env::{Clock, Rng, Time};
+use crate::error::Refused;
 use crate::helix::commands::app_message::{AppMessage, with_commands};
 use crate::helix::commands::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::commands::mempool::{Bounds, Patience, Pool};
 use crate::helix::commands::node::Options;
-use crate::helix::commands::reads::{Pace, Read, Reads};
-use crate::helix::commands::requests::{Pending, Requests, Waiter};
+use crate::helix::commands::reads::{Pace, Reads};
+use crate::helix::commands::requests::{Requests, Waiter};
 use crate::helix::protocol::app::{Blocks, Boxed, Chain, Content, Round};
 use crate::helix::protocol::block::Block;
 use crate::helix::protocol::config::Config;
 use crate::helix::protocol::node::Engine;
 use crate::helix::protocol::proof::BlockProof;
 use crate::host::Applied;
+use crate::host::clients::Admission;
 use crate::id::{Height, Index, NodeId, View};
 use crate::machine::{Committed, StateMachine};
 use crate::scope::budget::{Budget, Longest};
 use crate::scope::first::{First, first};
 use crate::scope::notify::Notify;
+use crate::scope::oneshot::{Answer, oneshot};
 
 /// Commands applied between two yields.
 const APPLIED_PER_TURN: u32 = 128;
@@ -53,6 +56,9 @@ const BLOCK_BYTES: usize = 512 << 10;
 
 /// Bytes that an unread message costs besides its own, more or less.
 const NOTE_HEAD: usize = 64;
+
+/// The answer to come.
+pub(crate) type Pending<R> = Answer<Result<Applied<R>, Refused>>;
 
 /// How far the state machine is, and what follows from the chain up to there.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,9 +93,9 @@ pub(crate) struct Service<M: StateMachine> {
     /// Bytes of one batch, unless a single command has more.
     batch_bytes_max: usize,
     clock: Clock,
-    pub(crate) machine: RefCell<M>,
-    pub(crate) requests: RefCell<Requests<M::Response>>,
-    pub(crate) reads: RefCell<Reads>,
+    machine: RefCell<M>,
+    requests: RefCell<Requests<M::Response>>,
+    reads: RefCell<Reads>,
     pool: RefCell<Pool>,
     recent: RefCell<Recent>,
     progress: Cell<Progress>,
@@ -108,7 +114,6 @@ pub(crate) struct Service<M: StateMachine> {
     /// When to look at who waits for too long.
     look: Cell<Time>,
     lag: RefCell<Longest>,
-    closed: Cell<bool>,
     malformed: Cell<u64>,
     inbox_dropped: Cell<u64>,
 }
@@ -132,6 +137,12 @@ impl<M: StateMachine> Service<M> {
             bear_out: base / 4,
             patience: options.request_timeout,
         };
+        let admission = Admission {
+            command_bytes_max: options.command_bytes_max,
+            requests_max: options.requests_max,
+            bytes_max: options.request_bytes_max,
+            patience: options.request_timeout,
+        };
         let patience = Patience::of(base);
         let peers: Vec<_> = config.peers().collect();
         Self {
@@ -142,8 +153,13 @@ impl<M: StateMachine> Service<M> {
             batch_bytes_max: BLOCK_BYTES.min(config.limits.block_bytes_max),
             clock,
             machine: RefCell::new(machine),
-            requests: RefCell::new(Requests::new(rng.u64() >> 1)),
-            reads: RefCell::new(Reads::new(peers.clone(), pace, rng.u64() >> 1)),
+            requests: RefCell::new(Requests::new(rng.u64() >> 1, admission)),
+            reads: RefCell::new(Reads::new(
+                peers.clone(),
+                options.requests_max,
+                pace,
+                rng.u64() >> 1,
+            )),
             peers,
             pool: RefCell::new(Pool::new(config.node, bounds, patience)),
             recent: RefCell::default(),
@@ -157,13 +173,17 @@ impl<M: StateMachine> Service<M> {
             changed: Event::new(),
             look: Cell::new(Time::NEVER),
             lag: RefCell::default(),
-            closed: Cell::new(false),
             malformed: Cell::new(0),
             inbox_dropped: Cell::new(0),
         }
     }
 
     // ---- for the handle ----
+
+    /// Looks at the present state.
+    pub(crate) fn look_at<T>(&self, look: impl FnOnce(&M) -> T) -> T {
+        look(&self.machine.borrow())
+    }
 
     pub(crate) fn progress(&self) -> Progress {
         self.progress.get()
@@ -199,44 +219,60 @@ impl<M: StateMachine> Service<M> {
         self.lag.borrow().get()
     }
 
-    pub(crate) fn now(&self) -> Time {
-        self.clock.now()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
     /// The journal's last block is that of `height`.
     pub(crate) fn recovered(&self, height: Height) {
         self.recovered.set(height);
     }
 
-    pub(crate) fn propose(&self, payload: Bytes) -> Pending<M::Response> {
-        let (number, answer) =
-            self.requests.borrow_mut().propose(payload.clone(), self.clock.now());
+    /// Takes a command in.
+    ///
+    /// # Errors
+    /// If it is not admitted; nothing has happened then.
+    pub(crate) fn propose(&self, payload: Bytes) -> Result<Pending<M::Response>, Refused> {
+        let (reply, answer) = oneshot();
+        let mut requests = self.requests.borrow_mut();
+        requests.admit(payload.len())?;
+        let waiter = Waiter::Proposer(reply);
+        let number = requests.insert(payload.clone(), waiter, self.clock.now());
+        drop(requests);
         self.stand(number, Some(payload));
         self.wake.notify();
-        answer
+        Ok(answer)
     }
 
     /// Wants a block to be made, unless somebody wants one already.
     pub(crate) fn want_block(&self) {
         if self.pool.borrow().is_empty() {
-            let number = self.requests.borrow_mut().mark(Vec::new(), self.clock.now());
-            self.stand(number, None);
+            self.mark(Vec::new());
             self.wake.notify();
         }
     }
 
-    pub(crate) fn ask_to_read(&self, read: Read) {
-        self.reads.borrow_mut().ask(read);
+    /// Makes a mark in the order, for these reads.
+    fn mark(&self, reads: Vec<u64>) {
+        let mut requests = self.requests.borrow_mut();
+        let number = requests.insert(Bytes::new(), Waiter::Mark(reads), self.clock.now());
+        drop(requests);
+        self.stand(number, None);
+    }
+
+    /// Takes a read in.
+    ///
+    /// # Errors
+    /// If it is not admitted; nothing has happened then.
+    pub(crate) fn read(&self) -> Result<Answer<Result<(), Refused>>, Refused> {
+        let answer = self.reads.borrow().ask(self.clock.now())?;
         self.wake.notify();
+        Ok(answer)
+    }
+
+    /// Requests and reads that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.requests.borrow().len() + self.reads.borrow().len()
     }
 
     /// Refuses everybody, now and from now on.
     pub(crate) fn close(&self) {
-        self.closed.set(true);
         self.requests.borrow_mut().close();
         self.reads.borrow_mut().close();
     }
@@ -253,7 +289,7 @@ impl<M: StateMachine> Service<M> {
         let decided = self.decided();
         let until = Height(decided.0 + 1 + COMMAND_WINDOW);
         let named = Named::from(Command { origin: self.me, number, until, payload });
-        self.requests.borrow_mut().stands(number, named.id);
+        self.requests.borrow_mut().stand(number, named.id);
         self.put(self.me, named);
     }
 
@@ -278,7 +314,9 @@ impl<M: StateMachine> Service<M> {
             self.tell(engine, now);
             self.look(engine, now);
             self.serve_reads(engine, now);
-            let due = self.look.get().min(self.reads.borrow().due());
+            self.expire(now);
+            let due =
+                self.look.get().min(self.reads.borrow().due()).min(self.requests.borrow().due());
             if let First::B(()) = first(self.wake.notified(), self.clock.sleep_until(due)).await {
                 self.lag.borrow_mut().see(self.clock.now().since(due));
             }
@@ -319,11 +357,6 @@ impl<M: StateMachine> Service<M> {
             }
             let relayed = self.pool.borrow_mut().relay_due(now);
             self.tell_leader(engine, &relayed);
-            let stood = self.requests.borrow_mut().expire(now, self.options.request_timeout);
-            for id in stood {
-                self.pool.borrow_mut().remove(id);
-            }
-            self.reads.borrow_mut().expire(now);
             self.look.set(Time::NEVER);
         }
         let idle = self.pool.borrow().is_empty()
@@ -333,6 +366,14 @@ impl<M: StateMachine> Service<M> {
         self.look.set(if idle { Time::NEVER } else { next });
     }
 
+    /// Refuses the clients that have waited too long.
+    fn expire(&self, now: Time) {
+        for id in self.requests.borrow_mut().expire(now) {
+            self.pool.borrow_mut().remove(id);
+        }
+        self.reads.borrow_mut().expire(now);
+    }
+
     fn serve_reads(&self, engine: &Engine, now: Time) {
         for (peer, number) in std::mem::take(&mut *self.asked.borrow_mut()) {
             engine.tell(peer, AppMessage::Answer(number, engine.promised()).encode());
@@ -340,14 +381,12 @@ impl<M: StateMachine> Service<M> {
         let applied = self.progress.get().height;
         let mut reads = self.reads.borrow_mut();
         reads.conclude(engine.promised(), applied, now);
-        let allowed = reads.allowed(applied);
+        reads.applied(applied);
         let unproven = reads.need_mark(now);
         let questions = reads.questions(now);
         drop(reads);
-        allowed.into_iter().for_each(Read::allow);
         if !unproven.is_empty() {
-            let number = self.requests.borrow_mut().mark(unproven, now);
-            self.stand(number, None);
+            self.mark(unproven);
             self.tell(engine, now);
         }
         if let Some((number, peers)) = questions {
@@ -474,12 +513,12 @@ impl<M: StateMachine> Service<M> {
         if command.origin != self.me {
             return;
         }
-        let waiter = self.requests.borrow_mut().take(command, named.id);
+        let waiter = self.requests.borrow_mut().take(command.number, &named.id);
         match (waiter, response) {
             (Some(Waiter::Proposer(reply)), Some(response)) => {
                 reply.send(Ok(Applied { index, epoch, response }));
             }
-            (Some(Waiter::Reads(reads)), _) => reads.into_iter().for_each(Read::allow),
+            (Some(Waiter::Mark(reads)), _) => self.reads.borrow().marked(&reads),
             _ => {}
         }
     }
@@ -492,8 +531,10 @@ impl<M: StateMachine> Service<M> {
         self.recent.borrow_mut().forget(height);
         let expired = self.pool.borrow_mut().expire(height);
         for Command { number, .. } in &expired {
-            let payload = self.requests.borrow().payload(*number);
-            payload.into_iter().for_each(|payload| self.stand(*number, payload));
+            let asked = self.requests.borrow().get(*number).map(|(payload, waiter)| {
+                matches!(waiter, Waiter::Proposer(_)).then(|| payload.clone())
+            });
+            asked.into_iter().for_each(|payload| self.stand(*number, payload));
         }
         if !expired.is_empty() || !self.reads.borrow().is_idle() {
             self.wake.notify();
