@@ -37,6 +37,7 @@ pub const HEALING_ELECTIONS: u32 = 12;
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Fault {
     /// A node is killed or its power is cut, at any of its polls.
     Crash,

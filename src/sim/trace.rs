@@ -30,6 +30,7 @@ pub const TAIL_LINES: usize = 80;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum What {
     /// A raft node told an event.
     Event(NodeId, Event),

@@ -45,6 +45,7 @@ const CLIENT_PAUSE_MAX: Duration = Duration::from_millis(120);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Fault {
     /// A node is killed or its power is cut, at any of its polls.
     Crash,
