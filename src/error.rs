@@ -5,6 +5,7 @@ use crate::id::Index;
 
 /// Why this node must stop. It is safe to start it again; the text says what to look at first.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fatal {
     /// A write or a sync failed. It is never retried: what the medium holds is unknown until the
     /// journal is read again at the next start.
@@ -39,6 +40,7 @@ pub enum Fatal {
 
 /// Why a request was refused, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// Too many requests wait already. *Not applied.*
     #[error("too many requests are waiting")]

@@ -75,3 +75,8 @@ pub use host::{Applied, Life};
 pub use id::{Height, Index, NodeId, Term, View};
 pub use machine::{Committed, StateMachine};
 pub use node::{Node, Role, Status};
+
+/// The Rust blocks of the README are programs, and run as doc-tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

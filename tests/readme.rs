@@ -105,3 +105,16 @@ fn every_flag_exists() {
     }
     assert!(seen > 30, "{seen} flags");
 }
+
+/// The first block is an excerpt, which no doc-test can run: it is held to the source instead.
+#[test]
+fn the_figure_is_the_source() {
+    let bare = |text: &str| {
+        let lines = text.lines().map(|line| line.split(" // ").next().unwrap_or(line).trim());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (_, after) = README.split_once("```rust,ignore\n").expect("README shows figure 4");
+    let (figure, rest) = after.split_once("```").expect("the block ends");
+    assert!(bare(include_str!("../src/raft/node.rs")).contains(&bare(figure)), "{figure}");
+    assert!(!rest.contains("ignore"), "all other blocks are programs");
+}

@@ -426,6 +426,7 @@ pub struct Event {
 
 /// Why a request had no effect. Text and code are etcd's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KvError {
     /// An empty key.
     #[error("etcdserver: key is not provided")]

@@ -8,6 +8,7 @@ use crate::raft::Role;
 
 /// One thing that happened on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// The node began its life with what its journal held; everything up to `durable` is on disk.
     /// One [`Appended`](Self::Appended) follows for each entry that it found after its snapshot.

@@ -39,6 +39,7 @@ pub(crate) use faults::Repair;
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Fault<O> {
     /// A node is killed or its power is cut, at any of its polls.
     Crash,

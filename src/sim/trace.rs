@@ -71,6 +71,7 @@ pub enum Part {
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum What<E> {
     /// A node told an event.
     Event(NodeId, E),

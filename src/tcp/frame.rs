@@ -30,6 +30,7 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Why a stream cannot go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Broken {
     /// The other side ended it between two frames.
     #[error("the other side closed the connection")]

@@ -38,6 +38,7 @@ pub struct Session {
 
 /// Why an acceptor refuses a dialler, in the words that the dialler shows to its operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// It speaks another version.
     Version,
@@ -93,6 +94,7 @@ impl fmt::Display for Refusal {
 
 /// Why no session came about, as the dialler sees it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NoSession {
     /// The peer answered, and refused.
     #[error("it refused this node: {0}")]

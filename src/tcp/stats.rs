@@ -14,6 +14,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a connection to this node was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Cause {
     /// It did not begin with the hello of a node: another program, or noise.
     NotANode,

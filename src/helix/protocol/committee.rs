@@ -24,6 +24,7 @@ pub struct Committee {
 
 /// Why a list of members is no committee.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NoCommittee {
     /// Fewer than four.
     #[error("a committee needs at least {MEMBERS_MIN} members; there are {0}")]

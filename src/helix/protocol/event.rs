@@ -27,6 +27,7 @@ pub enum Entry {
 
 /// One thing that happened on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// The node began its life with what its journal held.
     Started {

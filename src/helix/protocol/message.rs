@@ -246,6 +246,7 @@ pub struct Envelope {
 
 /// Why a frame is no message of this instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Malformed {
     /// The bytes are not an envelope.
     #[error("not a message of helix: {0}")]

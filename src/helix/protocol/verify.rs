@@ -22,6 +22,7 @@ use crate::id::{Height, NodeId, View};
 
 /// Why something is not proven.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Wrong {
     /// Somebody who has no say at this height.
     #[error("node {0} is not in the committee")]

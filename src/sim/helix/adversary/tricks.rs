@@ -8,6 +8,7 @@ use crate::sim::helix::adversary::hand::Trick;
 
 /// Who lies, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Lie {
     /// Says nothing at all.
     Mute,
