@@ -345,3 +345,33 @@ fn a_module_file_is_an_essay_and_its_exports() {
     }
     report(&trouble);
 }
+
+/// A page of the manual that says what shows something names tests; each is there. What looks like
+/// a sentence in `code` is taken for the name of a test.
+#[test]
+fn every_test_that_the_manual_names_exists() {
+    let code: String =
+        sources(&["src", "tests", "examples"]).into_iter().map(|source| source.text).collect();
+    let mut trouble = Vec::new();
+    for page in ["demands", "scopes"] {
+        let path = format!("src/manual/{page}.md");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path));
+        let text = text.expect("a page of the manual");
+        let mut named = 0;
+        for (at, line) in text.lines().enumerate() {
+            for word in line.split('`').skip(1).step_by(2) {
+                let name = word.rsplit("::").next().unwrap_or("");
+                let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                if !is_name || name.matches('_').count() < 3 {
+                    continue;
+                }
+                named += 1;
+                if !code.contains(&format!("fn {name}(")) {
+                    trouble.push(format!("{path}:{}: there is no test `{name}`", at + 1));
+                }
+            }
+        }
+        assert!(named > 20, "{path} names {named} tests");
+    }
+    report(&trouble);
+}

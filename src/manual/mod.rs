@@ -10,7 +10,7 @@
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
 //! | [`your_machine`] | how to send storms through a state machine of your own |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
-//! | [`requirements`] | what the source documents ask for, and what shows that it holds |
+//! | [`demands`] | what this project is asked for, and the test that shows it |
 //! | [`models`] | what was taken from toydb, TigerBeetle and etcd, and what is done otherwise |
 //! | [`changes`] | what a user notices |
 //! | [`performance`] | what was measured, by which commands, beside etcd |
@@ -59,8 +59,8 @@ pub mod testing {}
 pub mod your_machine {}
 #[doc = include_str!("mistakes.md")]
 pub mod mistakes {}
-#[doc = include_str!("requirements.md")]
-pub mod requirements {}
+#[doc = include_str!("demands.md")]
+pub mod demands {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 #[doc = include_str!("study.md")]

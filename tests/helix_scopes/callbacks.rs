@@ -11,7 +11,7 @@ use crate::nesting::check_all;
 
 /// Sliced work gives way after each slice: the election waits for none of those to come.
 #[test]
-fn r28_sliced_work_ends_within_its_slice() {
+fn sliced_work_ends_within_its_slice() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Validate, Act::Slices(1_000));
     let judging = |rig: &Rig| rig.app(id(3)).live(What::Validate).first().cloned();
@@ -24,7 +24,7 @@ fn r28_sliced_work_ends_within_its_slice() {
 
 /// Work off the thread: its late result is refused, by height and by view.
 #[test]
-fn r28_a_late_result_from_another_thread_is_fenced() {
+fn a_late_result_from_another_thread_is_fenced() {
     let rig = Rig::new(Setup { stop_at: Some(2), ..Setup::default() });
     rig.set(What::Create, Act::Worker);
     rig.settle();
@@ -52,7 +52,7 @@ fn r28_a_late_result_from_another_thread_is_fenced() {
 /// What is computed inline is the application's own: the loop turns when it is done. Here time is
 /// polls, so it is one; `examples/drop_it.rs` has the microseconds.
 #[test]
-fn r28_inline_work_holds_up_an_election_by_the_poll_in_progress_and_no_other() {
+fn inline_work_holds_up_an_election_by_the_poll_in_progress_and_no_other() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Create, Act::Slices(u32::MAX));
     let making = |rig: &Rig| rig.app(id(1)).live(What::Create).first().cloned();

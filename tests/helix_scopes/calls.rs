@@ -27,7 +27,7 @@ impl Drop for Counted {
 
 /// The queue between node and transport outlives the node; the last handle frees it.
 #[test]
-fn r01_what_was_queued_is_read_after_its_sender_is_gone_and_freed_with_the_last_handle() {
+fn what_was_queued_is_read_after_its_sender_is_gone_and_freed_with_the_last_handle() {
     let gone = std::sync::Arc::default();
     let (node, wire) = net(id(1), [id(2)], NetLimits::default());
     for _ in 0..10 {
@@ -45,7 +45,7 @@ fn r01_what_was_queued_is_read_after_its_sender_is_gone_and_freed_with_the_last_
 
 /// The same of the channel with which a worker thread answers.
 #[test]
-fn r01_a_channel_gives_what_was_sent_and_then_says_closed() {
+fn a_channel_gives_what_was_sent_and_then_says_closed() {
     let (sender, receiver) = async_channel::bounded(4);
     let token = Rc::new(());
     (0..3).for_each(|n| sender.try_send((n, token.clone())).unwrap());
@@ -74,7 +74,7 @@ fn making_and_judging() -> Rig {
 }
 
 #[test]
-fn r02_a_term_that_closes_leaves_no_call_behind_and_takes_no_late_answer() {
+fn a_term_that_closes_leaves_no_call_behind_and_takes_no_late_answer() {
     let rig = making_and_judging();
     let making = rig.app(id(2)).live(What::Create).remove(0);
     let judging = rig.app(id(4)).live(What::Validate).remove(0);
@@ -99,7 +99,7 @@ fn r02_a_term_that_closes_leaves_no_call_behind_and_takes_no_late_answer() {
 }
 
 #[test]
-fn r03_a_decided_block_that_was_not_delivered_is_delivered_by_the_next_life() {
+fn a_decided_block_that_was_not_delivered_is_delivered_by_the_next_life() {
     let mut rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.app(id(3)).set(What::Commit, Act::Never);
     rig.settle();
@@ -115,7 +115,7 @@ fn r03_a_decided_block_that_was_not_delivered_is_delivered_by_the_next_life() {
 }
 
 #[test]
-fn r03_a_delivery_is_dropped_by_no_election() {
+fn a_delivery_is_dropped_by_no_election() {
     let rig = Rig::new(Setup { stop_at: Some(2), ..Setup::default() });
     rig.app(id(3)).set(What::Commit, Act::Gate);
     rig.set(What::Create, Act::Never);
@@ -136,7 +136,7 @@ fn r03_a_delivery_is_dropped_by_no_election() {
 
 /// The channel is made by the call and belongs to it: the answer to one call cannot reach another.
 #[test]
-fn r07_a_late_result_of_one_call_is_never_read_by_the_next() {
+fn a_late_result_of_one_call_is_never_read_by_the_next() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Validate, Act::Worker);
     rig.settle();
@@ -157,7 +157,7 @@ fn r07_a_late_result_of_one_call_is_never_read_by_the_next() {
 }
 
 #[test]
-fn r06_r12_a_thousand_terms_are_lent_the_same_three_services() {
+fn a_thousand_terms_are_lent_the_same_three_services() {
     let rig = Rig::new(Setup { stop_at: Some(1000), ..Setup::default() });
     rig.set(What::Create, Act::After(std::time::Duration::from_millis(1)));
     assert!(rig.run_until(std::time::Duration::from_secs(60), |rig| rig.tip() == 1000));

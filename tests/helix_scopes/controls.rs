@@ -147,7 +147,7 @@ fn dropping(manners: Manners) -> Outcome {
 const COMPUTES: Manners = Manners::Computes(1_000);
 
 #[test]
-fn r20_a_loop_that_waits_processes_no_election_before_the_callback_is_back() {
+fn a_loop_that_waits_processes_no_election_before_the_callback_is_back() {
     assert!(!waiting(Manners::Cooperates).0, "nobody even asks it to");
     assert!(!waiting(Manners::Ignores).0);
     let (processed, polls) = waiting(COMPUTES);
@@ -155,7 +155,7 @@ fn r20_a_loop_that_waits_processes_no_election_before_the_callback_is_back() {
 }
 
 #[test]
-fn r21_cancelling_and_waiting_works_for_callbacks_that_cooperate_and_for_no_others() {
+fn cancelling_and_waiting_works_for_callbacks_that_cooperate_and_for_no_others() {
     assert_eq!(asking(Manners::Cooperates), (true, 0));
     assert!(!asking(Manners::Ignores).0);
     let (processed, polls) = asking(COMPUTES);
@@ -163,7 +163,7 @@ fn r21_cancelling_and_waiting_works_for_callbacks_that_cooperate_and_for_no_othe
 }
 
 #[test]
-fn r22_dropping_works_for_all() {
+fn dropping_works_for_all() {
     for manners in [Manners::Cooperates, Manners::Ignores, COMPUTES] {
         assert_eq!(dropping(manners), (true, 0), "{manners:?}");
     }

@@ -13,7 +13,7 @@ use crate::nesting::{check_all, is, left, place};
 
 /// The reference's "making a block does not hold up an election": whatever the work does.
 #[test]
-fn r22_r23_an_election_drops_work_of_any_kind_without_another_poll() {
+fn an_election_drops_work_of_any_kind_without_another_poll() {
     for act in [Act::Never, Act::Gate, Act::Worker, Act::Slices(1_000_000)] {
         for (what, node) in [(What::Create, id(1)), (What::Validate, id(3))] {
             let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
@@ -35,7 +35,7 @@ fn r22_r23_an_election_drops_work_of_any_kind_without_another_poll() {
 }
 
 #[test]
-fn r22_a_new_view_that_arrives_drops_the_old_one_without_another_poll() {
+fn a_new_view_that_arrives_drops_the_old_one_without_another_poll() {
     for seed in 0..100 {
         let rig = Rig::new(Setup { stop_at: Some(1), seed: Some(seed), ..Setup::default() });
         rig.set(What::Validate, Act::Never);
@@ -57,7 +57,7 @@ fn r22_a_new_view_that_arrives_drops_the_old_one_without_another_poll() {
 
 /// Cancel, then the new view: and the term is the same one, with all that it knows.
 #[test]
-fn r26_r34_on_election_the_view_ends_then_the_next_begins_and_the_term_goes_on() {
+fn on_election_the_view_ends_then_the_next_begins_and_the_term_goes_on() {
     for seed in 0..100 {
         let rig = Rig::new(Setup { stop_at: Some(1), seed: Some(seed), ..Setup::default() });
         rig.set(What::Create, Act::Never);
@@ -82,7 +82,7 @@ fn r26_r34_on_election_the_view_ends_then_the_next_begins_and_the_term_goes_on()
 /// The trigger and the decision in one turn, in all orders that there are: whichever comes first,
 /// the other finds nobody. `nesting::check` would see anything said in the name of a dead scope.
 #[test]
-fn r04_a_trigger_in_the_turn_in_which_its_term_ends_fires_for_nobody() {
+fn a_trigger_in_the_turn_in_which_its_term_ends_fires_for_nobody() {
     let (elapsed, decided) = (Cell::new(0), Cell::new(0));
     for seed in 0..4_000 {
         let rig = Rig::new(Setup { stop_at: Some(2), seed: Some(seed), ..Setup::default() });
@@ -117,7 +117,7 @@ fn r04_a_trigger_in_the_turn_in_which_its_term_ends_fires_for_nobody() {
 
 /// The same with the clock: the block is ready at the very instant at which every timer is due.
 #[test]
-fn r04_a_timer_due_at_the_instant_of_the_decision() {
+fn a_timer_due_at_the_instant_of_the_decision() {
     let span = std::time::Duration::from_secs(4);
     let (mut elapsed, mut decided) = (0, 0);
     for seed in 0..1_000 {
@@ -139,7 +139,7 @@ fn r04_a_timer_due_at_the_instant_of_the_decision() {
 }
 
 #[test]
-fn r40_r43_triggers_that_nobody_reads_are_one_and_stale_ones_do_nothing() {
+fn triggers_that_nobody_reads_are_one_and_stale_ones_do_nothing() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Create, Act::Never);
     rig.settle();
@@ -160,7 +160,7 @@ fn r40_r43_triggers_that_nobody_reads_are_one_and_stale_ones_do_nothing() {
 
 /// A word for a view that has not begun waits for it.
 #[test]
-fn r43_an_early_trigger_waits_for_its_view() {
+fn an_early_trigger_waits_for_its_view() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Create, Act::Never);
     rig.settle();

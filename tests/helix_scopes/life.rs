@@ -13,7 +13,7 @@ use crate::nesting::{check_all, is, place};
 /// Where the sketch has goroutines for gossip, sync, listener and main loop, a node is one task:
 /// term, view, timer and journal are futures inside it.
 #[test]
-fn r30_a_node_is_one_task_at_every_moment() {
+fn a_node_is_one_task_at_every_moment() {
     for seed in 0..20 {
         let rig = Rig::new(Setup { stop_at: Some(5), seed: Some(seed), ..Setup::default() });
         rig.app(id(2)).set(What::Commit, Act::Slices(3));
@@ -42,7 +42,7 @@ fn shut_down(rig: &Rig) {
 }
 
 #[test]
-fn r35_shutdown_ends_everything_at_once_whatever_it_is_doing() {
+fn shutdown_ends_everything_at_once_whatever_it_is_doing() {
     let plans = [
         (What::Create, Act::Never),
         (What::Validate, Act::Never),
@@ -65,7 +65,7 @@ fn r35_shutdown_ends_everything_at_once_whatever_it_is_doing() {
 
 /// What was promised before the shutdown is durable after it: a power cut loses nothing.
 #[test]
-fn r35_a_shutdown_drains_the_journal() {
+fn a_shutdown_drains_the_journal() {
     for polls in 1..200 {
         let mut rig = Rig::new(Setup { stop_at: Some(3), ..Setup::default() });
         rig.steps(polls);
@@ -83,7 +83,7 @@ fn r35_a_shutdown_drains_the_journal() {
 
 /// The order of the end: the work, the view, the term, the node.
 #[test]
-fn r35_shutdown_leaves_the_view_before_the_term() {
+fn shutdown_leaves_the_view_before_the_term() {
     let rig = Rig::new(Setup::default());
     rig.set(What::Create, Act::Never);
     rig.settle();

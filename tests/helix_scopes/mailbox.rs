@@ -20,7 +20,7 @@ fn prepare(height: u64, byte: u8) -> Message {
 /// A handler that waits for ever and a hundred thousand words: others on the loop have their turn
 /// after every few, and an election its own in the next poll.
 #[test]
-fn r24_a_flood_with_a_blocked_handler_leaves_the_loop_turning() {
+fn a_flood_with_a_blocked_handler_leaves_the_loop_turning() {
     const FLOOD: u64 = 100_000;
     let net = NetLimits { frames_max: FLOOD as usize, bytes_max: 1 << 30 };
     let rig = Rig::new(Setup { net, stop_at: Some(1), ..Setup::default() });
@@ -51,7 +51,7 @@ fn r24_a_flood_with_a_blocked_handler_leaves_the_loop_turning() {
 
 /// A flood of words that must be checked, and are all false: some of other heights, some of none.
 #[test]
-fn r24_a_flood_of_false_words_is_looked_at_a_few_at_a_time() {
+fn a_flood_of_false_words_is_looked_at_a_few_at_a_time() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Validate, Act::Never);
     rig.settle();
@@ -89,7 +89,7 @@ fn r24_a_flood_of_false_words_is_looked_at_a_few_at_a_time() {
 
 /// Words arrive in the order in which their sender said them.
 #[test]
-fn r31_the_order_of_a_sender_is_kept() {
+fn the_order_of_a_sender_is_kept() {
     let (net, wire) = quorate::env::net::net(id(1), [id(2), id(3)], NetLimits::default());
     for n in 0..100u8 {
         wire.deliver(id(2 + u64::from(n % 2)), Bytes::copy_from_slice(&[n]));
@@ -102,7 +102,7 @@ fn r31_the_order_of_a_sender_is_kept() {
 }
 
 #[test]
-fn r32_own_words_foreign_instances_strangers_and_nonsense_are_dropped_and_counted() {
+fn own_words_foreign_instances_strangers_and_nonsense_are_dropped_and_counted() {
     let rig = Rig::new(Setup { stop_at: Some(1), ..Setup::default() });
     rig.set(What::Create, Act::Never);
     rig.settle();
@@ -134,7 +134,7 @@ fn r32_own_words_foreign_instances_strangers_and_nonsense_are_dropped_and_counte
 }
 
 #[test]
-fn r32_the_past_is_dropped_and_its_sender_told_how_far_we_are() {
+fn the_past_is_dropped_and_its_sender_told_how_far_we_are() {
     let rig = Rig::new(Setup { stop_at: Some(2), ..Setup::default() });
     rig.app(id(1)).plan(What::Create, &[Act::Now, Act::Never]);
     rig.settle();
@@ -150,7 +150,7 @@ fn r32_the_past_is_dropped_and_its_sender_told_how_far_we_are() {
 
 /// Words about the next height are kept while this one is being delivered, and heard once.
 #[test]
-fn r32_the_future_is_kept_and_replayed_once() {
+fn the_future_is_kept_and_replayed_once() {
     let rig = Rig::new(Setup { stop_at: Some(2), ..Setup::default() });
     rig.app(id(4)).set(What::Commit, Act::Gate);
     rig.settle();
@@ -168,7 +168,7 @@ fn r32_the_future_is_kept_and_replayed_once() {
 
 /// What is kept is bounded for each sender, and a word about a far height is only a hint.
 #[test]
-fn r32_nobody_fills_the_memory_with_the_future() {
+fn nobody_fills_the_memory_with_the_future() {
     let rig = Rig::new(Setup { stop_at: Some(9), ..Setup::default() });
     rig.set(What::Create, Act::Never);
     rig.settle();

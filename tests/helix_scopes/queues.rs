@@ -101,7 +101,7 @@ fn literal_design(order: Order, seed: u64, messages: u32) -> (bool, bool, u32) {
 
 /// Nothing is ready, and both wait to write: neither will ever read.
 #[test]
-fn r08_two_unbuffered_writers_lock_each_other_for_ever() {
+fn two_unbuffered_writers_lock_each_other_for_ever() {
     assert_eq!(literal_design(Order::Fifo, 0, 3), (true, true, 0));
     assert_eq!(literal_design(Order::Fifo, 0, 1), (false, false, 0), "one message is no trouble");
     let stuck = (0..200).filter(|&seed| {
@@ -113,7 +113,7 @@ fn r08_two_unbuffered_writers_lock_each_other_for_ever() {
 
 /// The same script here: words keep coming while the term ends with a block to deliver.
 #[test]
-fn r08_words_that_come_during_a_delivery_lock_nothing() {
+fn words_that_come_during_a_delivery_lock_nothing() {
     for seed in 0..50 {
         let timer = Some(std::time::Duration::from_secs(1));
         let rig = Rig::new(Setup { stop_at: Some(5), seed: Some(seed), timer, ..Setup::default() });
@@ -138,7 +138,7 @@ fn prepare(height: u64) -> Message {
 
 /// In the sketch senders wait for room; when the term is gone, all of them end in one turn.
 #[test]
-fn r09_a_thousand_waiting_senders_end_with_the_term_they_wait_for() {
+fn a_thousand_waiting_senders_end_with_the_term_they_wait_for() {
     let executor = Executor::new(Order::Seeded, Rng::seeded(3));
     let (senders, terms) = (executor.group(), executor.group());
     let (sender, receiver) = async_channel::bounded::<u32>(1);
@@ -166,7 +166,7 @@ fn r09_a_thousand_waiting_senders_end_with_the_term_they_wait_for() {
 
 /// Here nobody waits for room: what does not fit is dropped and counted, and the loop goes on.
 #[test]
-fn r09_a_full_queue_drops_and_counts_and_blocks_nobody() {
+fn a_full_queue_drops_and_counts_and_blocks_nobody() {
     let limits = NetLimits { frames_max: 100, bytes_max: 1 << 20 };
     let rig = Rig::new(Setup { net: limits, stop_at: Some(1), ..Setup::default() });
     rig.set(What::Create, Act::Gate);
@@ -182,7 +182,7 @@ fn r09_a_full_queue_drops_and_counts_and_blocks_nobody() {
 
 /// Delivery is a call, not a queue: nothing fills up when it takes for ever, and the node answers.
 #[test]
-fn r10_a_delivery_that_never_ends_holds_up_nothing_but_itself() {
+fn a_delivery_that_never_ends_holds_up_nothing_but_itself() {
     let rig = Rig::new(Setup { stop_at: Some(4), ..Setup::default() });
     rig.app(id(4)).set(What::Commit, Act::Never);
     rig.settle();
@@ -239,7 +239,7 @@ fn queues_of_the_source() -> Vec<String> {
 }
 
 #[test]
-fn r11_the_table_of_queues_names_every_queue_of_the_source() {
+fn the_table_of_queues_names_every_queue_of_the_source() {
     let page = include_str!("../../src/manual/architecture.md");
     let rows = page.lines().skip_while(|line| !line.starts_with("| queue |"));
     let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();

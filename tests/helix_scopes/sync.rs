@@ -21,7 +21,7 @@ fn blocked(seed: Option<u64>) -> Rig {
 /// The reference's "node sync is still handled although a block is being made"; and of the work
 /// that ignores everything it is exactly nothing that runs on.
 #[test]
-fn r20_r25_sync_is_taken_in_the_next_poll_while_a_block_is_being_made() {
+fn sync_is_taken_in_the_next_poll_while_a_block_is_being_made() {
     for seed in 0..200 {
         let rig = blocked((seed > 0).then_some(seed));
         let making = rig.app(id(1)).live(What::Create).remove(0);
@@ -39,7 +39,7 @@ fn r20_r25_sync_is_taken_in_the_next_poll_while_a_block_is_being_made() {
 }
 
 #[test]
-fn r20_r25_sync_is_taken_in_the_next_poll_while_a_block_is_being_judged() {
+fn sync_is_taken_in_the_next_poll_while_a_block_is_being_judged() {
     for seed in 0..200 {
         let rig = blocked((seed > 0).then_some(seed));
         rig.app(id(1)).set(What::Create, Act::Now);
@@ -68,7 +68,7 @@ fn r20_r25_sync_is_taken_in_the_next_poll_while_a_block_is_being_judged() {
 
 /// Cancel first, then hand over the event: the old pair is gone when the new term is entered.
 #[test]
-fn r26_r33_on_sync_the_view_ends_then_the_term_then_the_next_begins() {
+fn on_sync_the_view_ends_then_the_term_then_the_next_begins() {
     for seed in 0..100 {
         let rig = blocked((seed > 0).then_some(seed));
         let (block, proof) = foreign(3, "a jump");
@@ -89,7 +89,7 @@ fn r26_r33_on_sync_the_view_ends_then_the_term_then_the_next_begins() {
 
 /// Three kinds of events in one turn: the newest knowledge wins, and none is lost.
 #[test]
-fn r27_sync_election_and_words_in_one_turn() {
+fn sync_election_and_words_in_one_turn() {
     for seed in 0..100 {
         let rig = blocked((seed > 0).then_some(seed));
         let making = rig.app(id(1)).live(What::Create).remove(0);

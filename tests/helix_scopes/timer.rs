@@ -40,7 +40,7 @@ fn instants(rig: &Rig, views: usize) -> Vec<u64> {
 
 /// base × 2^V: 4, 8, 16, 32 s, so views end 4, 12, 28 and 60 s after the beginning.
 #[test]
-fn r36_r42_views_last_four_eight_sixteen_seconds() {
+fn views_last_four_eight_sixteen_seconds() {
     assert_eq!(instants(&idle(), 6), [4, 12, 28, 60, 124, 252]);
 }
 
@@ -57,7 +57,7 @@ fn a_node_that_is_cut_off_waits_in_the_view_that_it_asks_for() {
 /// A view that is asked for by a quorum at 4 s, and begins at 6 s with its block, ends at 12 s all
 /// the same.
 #[test]
-fn r41_the_same_height_and_view_does_not_set_the_timer_anew() {
+fn the_same_height_and_view_does_not_set_the_timer_anew() {
     let rig = idle();
     rig.app(id(2)).set(What::Create, Act::After(2 * SECOND));
     rig.set(What::Validate, Act::Never);
@@ -73,7 +73,7 @@ fn r41_the_same_height_and_view_does_not_set_the_timer_anew() {
 
 /// A new height resets everything: the timer of the old one never fires.
 #[test]
-fn r41_a_new_height_sets_the_timer_anew() {
+fn a_new_height_sets_the_timer_anew() {
     let rig = Rig::new(Setup { timer: Some(4 * SECOND), stop_at: Some(2), ..Setup::default() });
     rig.app(id(1)).plan(What::Create, &[Act::After(3 * SECOND), Act::Never]);
     rig.run_for(3 * SECOND);
@@ -109,7 +109,7 @@ fn the_first_view_is_timed_from_when_a_block_is_wanted() {
 
 /// The timer is the view's own future: with the node it is gone, and nothing waits for time.
 #[test]
-fn r37_r38_r39_the_clock_is_the_default_and_a_hand_may_take_its_place() {
+fn the_clock_is_the_default_and_a_hand_may_take_its_place() {
     let by_hand = Rig::new(Setup::default());
     by_hand.set(What::Create, Act::Never);
     by_hand.run_for(1000 * SECOND);
