@@ -1,8 +1,11 @@
 //! The default [`Blocks`] and [`Chain`]: blocks carry batches of commands for a [`StateMachine`].
 //!
 //! One [`Service`] belongs to a node. The engine borrows it twice, as the maker and judge of blocks
-//! and as the one who takes delivery; the node's life runs [`serve`](Service::serve) beside the
-//! engine, which does what needs words: tell leaders of commands, ask and answer for reads.
+//! and as the one who takes delivery; the node's life runs `serve` beside the
+//! engine.
+//!
+//! The parts are in files of their own: `propose` makes and judges blocks, `apply` takes delivery,
+//! `serve` is the life beside the engine. Here is what the handle asks for, and what the parts share.
 //!
 //! *Making a block.* In the first view of a height it waits until there is a command, and takes all
 //! that wait up to a limit: while one block is being decided the next one fills, so a busy cluster
@@ -11,15 +14,18 @@
 //!
 //! *Epochs.* A node that leads view 0 again and again makes an unbroken run of blocks. The height at
 //! which the present run began is the *epoch*, and it is what a state machine is told as
-//! [`epoch`](Committed::epoch). It follows from the blocks alone: who made each is in its head, and
+//! [`epoch`](crate::machine::Committed::epoch). It follows from the blocks alone: who made each is in its head, and
 //! stays, whichever view decides it. A node that was started again makes another run, for it has
 //! forgotten what it was about to propose, and that may still come; so a batch has the number of a
 //! life in it, and a leader that is started again begins with an empty block, as one that is
 //! elected does.
 
+mod apply;
+mod propose;
+mod serve;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,8 +34,8 @@ use event_listener::Event;
 
 use crate::env::{Clock, Rng, Time};
 use crate::error::Refused;
-use crate::helix::commands::app_message::{AppMessage, with_commands};
-use crate::helix::commands::batch::{self, Batch, COMMAND_WINDOW, Command, Named, Recent};
+use crate::helix::commands::app_message::AppMessage;
+use crate::helix::commands::batch::{Batch, COMMAND_WINDOW, Command, Named, Recent};
 use crate::helix::commands::mempool::{Bounds, Patience, Pool};
 use crate::helix::commands::node::Options;
 use crate::helix::commands::reads::{Pace, Reads};
@@ -37,50 +43,23 @@ use crate::helix::commands::requests::{Requests, Waiter};
 use crate::helix::protocol::app::{Blocks, Boxed, Chain, Content, Round};
 use crate::helix::protocol::block::Block;
 use crate::helix::protocol::config::Config;
-use crate::helix::protocol::node::Engine;
 use crate::helix::protocol::proof::BlockProof;
 use crate::host::Applied;
 use crate::host::clients::Admission;
-use crate::id::{Height, Index, NodeId, View};
-use crate::machine::{Committed, StateMachine};
-use crate::scope::budget::{Budget, Longest};
-use crate::scope::first::{First, first};
+use crate::id::{Height, NodeId};
+use crate::machine::StateMachine;
+use crate::scope::budget::Longest;
 use crate::scope::notify::Notify;
 use crate::scope::oneshot::{Answer, oneshot};
 
-/// Commands applied between two yields.
-const APPLIED_PER_TURN: u32 = 128;
+use apply::Progress;
+use serve::Inbox;
 
 /// A block that is not empty takes no more commands beyond so many bytes.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// Bytes that an unread message costs besides its own, more or less.
-const NOTE_HEAD: usize = 64;
-
 /// The answer to come.
 pub(crate) type Pending<R> = Answer<Result<Applied<R>, Refused>>;
-
-/// How far the state machine is, and what follows from the chain up to there.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Progress {
-    /// The last block that is applied as a whole.
-    pub(crate) height: Height,
-    /// Commands of the next one that are done.
-    done: usize,
-    /// Commands applied in all.
-    pub(crate) index: Index,
-    /// Where the present proposer's run of blocks began; 0 before the first.
-    pub(crate) epoch: u64,
-    /// Who made the last block, and in which of its lives.
-    pub(crate) maker: Option<(NodeId, u64)>,
-}
-
-/// Batches of peers that were not read yet.
-#[derive(Debug, Default)]
-struct Inbox {
-    batches: VecDeque<(NodeId, Bytes)>,
-    bytes: BTreeMap<NodeId, usize>,
-}
 
 /// See the module's text.
 pub(crate) struct Service<M: StateMachine> {
@@ -302,261 +281,6 @@ impl<M: StateMachine> Service<M> {
                 self.wake.notify();
             }
         }
-    }
-
-    // ---- the life beside the engine ----
-
-    /// Tells and asks what is to be told and asked, for ever.
-    pub(crate) async fn serve(&self, engine: &Engine) -> Infallible {
-        loop {
-            self.take_in().await;
-            let now = self.clock.now();
-            self.tell(engine, now);
-            self.look(engine, now);
-            self.serve_reads(engine, now);
-            self.expire(now);
-            let due =
-                self.look.get().min(self.reads.borrow().due()).min(self.requests.borrow().due());
-            if let First::B(()) = first(self.wake.notified(), self.clock.sleep_until(due)).await {
-                self.lag.borrow_mut().see(self.clock.now().since(due));
-            }
-        }
-    }
-
-    /// Reads the batches that peers have handed over.
-    async fn take_in(&self) {
-        loop {
-            let Some((from, bytes)) = self.inbox.borrow_mut().take() else { return };
-            match batch::decode(&bytes).await {
-                Ok(batch) => {
-                    batch.commands.into_iter().for_each(|named| self.put(from, named));
-                }
-                Err(_) => self.malformed.set(self.malformed.get() + 1),
-            }
-        }
-    }
-
-    fn tell(&self, engine: &Engine, now: Time) {
-        let commands = self.pool.borrow_mut().for_leader(now);
-        self.tell_leader(engine, &commands);
-    }
-
-    fn tell_leader(&self, engine: &Engine, commands: &[Command]) {
-        for message in with_commands(commands) {
-            self.leader.get().into_iter().for_each(|leader| engine.tell(leader, message.clone()));
-        }
-    }
-
-    /// Now and then, while anybody waits: tells everybody what has waited for a while, and refuses
-    /// what has waited for too long.
-    fn look(&self, engine: &Engine, now: Time) {
-        if now >= self.look.get() {
-            let spread = self.pool.borrow_mut().spread_due(now);
-            for message in with_commands(&spread) {
-                self.peers.iter().for_each(|&peer| engine.tell(peer, message.clone()));
-            }
-            let relayed = self.pool.borrow_mut().relay_due(now);
-            self.tell_leader(engine, &relayed);
-            self.look.set(Time::NEVER);
-        }
-        let idle = self.pool.borrow().is_empty()
-            && self.requests.borrow().len() == 0
-            && self.reads.borrow().is_idle();
-        let next = self.look.get().min(now + self.patience.spread / 4);
-        self.look.set(if idle { Time::NEVER } else { next });
-    }
-
-    /// Refuses the clients that have waited too long.
-    fn expire(&self, now: Time) {
-        for id in self.requests.borrow_mut().expire(now) {
-            self.pool.borrow_mut().remove(id);
-        }
-        self.reads.borrow_mut().expire(now);
-    }
-
-    fn serve_reads(&self, engine: &Engine, now: Time) {
-        for (peer, number) in std::mem::take(&mut *self.asked.borrow_mut()) {
-            engine.tell(peer, AppMessage::Answer(number, engine.promised()).encode());
-        }
-        let applied = self.progress.get().height;
-        let mut reads = self.reads.borrow_mut();
-        reads.conclude(engine.promised(), applied, now);
-        reads.applied(applied);
-        let unproven = reads.need_mark(now);
-        let questions = reads.questions(now);
-        drop(reads);
-        if !unproven.is_empty() {
-            self.mark(unproven);
-            self.tell(engine, now);
-        }
-        if let Some((number, peers)) = questions {
-            let message = AppMessage::Ask(number).encode();
-            peers.into_iter().for_each(|peer| engine.tell(peer, message.clone()));
-        }
-    }
-
-    // ---- blocks ----
-
-    /// What a payload says.
-    async fn batch(&self, payload: &Bytes) -> Result<Rc<Batch>, String> {
-        let same = |(read, _): &&(Bytes, _)| {
-            read.as_ptr() == payload.as_ptr() && read.len() == payload.len()
-        };
-        let known = self.read.borrow().as_ref().filter(same).map(|(_, batch)| batch.clone());
-        if let Some(batch) = known {
-            return Ok(batch);
-        }
-        let batch = Rc::new(batch::decode(payload).await?);
-        self.read.replace(Some((payload.clone(), batch.clone())));
-        Ok(batch)
-    }
-
-    /// A payload of what waits; perhaps nothing does.
-    fn payload(&self, height: Height) -> (Bytes, bool) {
-        let life = self.life;
-        let commands = self.pool.borrow_mut().choose(height, self.batch_bytes_max);
-        let (payload, is_empty) =
-            (batch::encode(life, commands.iter().map(|named| &named.command)), commands.is_empty());
-        self.read.replace(Some((payload.clone(), Rc::new(Batch { life, commands }))));
-        (payload, is_empty)
-    }
-
-    async fn create(&self, round: &Round) -> Content {
-        let patience = self.options.empty_every;
-        let end = patience.map_or(Time::NEVER, |patience| self.clock.now() + patience);
-        loop {
-            let changed = self.changed.listen();
-            let (payload, is_empty) = self.payload(round.height);
-            let ends = round.view > View::ZERO || self.resumes() || self.clock.now() >= end;
-            if ends || !is_empty {
-                return Content { time: 0, payload };
-            }
-            first(changed, self.clock.sleep_until(end)).await;
-        }
-    }
-
-    async fn judge(&self, block: &Block) -> Result<(), String> {
-        let batch = self.batch(&block.payload).await?;
-        let bytes_max = self.options.command_bytes_max;
-        batch::judge(&self.recent, block.height, &batch.commands, bytes_max).await
-    }
-
-    async fn wanted(&self) {
-        let end = self.options.empty_every;
-        let end = end.map_or(Time::NEVER, |patience| self.clock.now() + patience);
-        loop {
-            let changed = self.changed.listen();
-            let height = self.progress.get().height.next();
-            if self.pool.borrow().has_for(height) || self.clock.now() >= end {
-                return;
-            }
-            first(changed, self.clock.sleep_until(end)).await;
-        }
-    }
-
-    async fn neglected(&self) {
-        loop {
-            let now = self.clock.now();
-            let at = self.pool.borrow().neglected_at();
-            if at.is_some_and(|at| at <= now) {
-                return;
-            }
-            self.clock.sleep_until(at.unwrap_or(now + self.patience.neglect)).await;
-        }
-    }
-
-    // ---- the chain ----
-
-    /// Applies a block. If it is interrupted, the next call goes on where it was.
-    async fn apply(&self, block: &Block) -> Result<(), String> {
-        let mut progress = self.progress.get();
-        let height = progress.height.next();
-        if block.height < height {
-            return Ok(());
-        }
-        if block.height > height {
-            return Err(format!("the state is that of height {}", progress.height));
-        }
-        // A quorum never accepts a payload that is no batch; if it did, it would mean nothing.
-        let batch = self.batch(&block.payload).await.unwrap_or_default();
-        let maker = Some((block.proposer, batch.life));
-        if progress.maker != maker {
-            (progress.maker, progress.epoch) = (maker, height.0);
-            self.progress.set(progress);
-        }
-        let mut budget = Budget::new(APPLIED_PER_TURN);
-        while let Some(named) = batch.commands.get(self.progress.get().done) {
-            self.apply_one(height, named);
-            budget.spend(1).await;
-        }
-        self.applied(height);
-        Ok(())
-    }
-
-    fn apply_one(&self, height: Height, named: &Named) {
-        let mut progress = self.progress.get();
-        progress.done += 1;
-        self.progress.set(progress);
-        // The others have skipped it, too: it follows from the chain.
-        if self.recent.borrow().admits(height, named).is_err() {
-            return;
-        }
-        self.recent.borrow_mut().remember(named);
-        self.pool.borrow_mut().remove(named.id);
-        progress.index = progress.index.next();
-        self.progress.set(progress);
-        let (index, epoch) = (progress.index, progress.epoch);
-        let command = &named.command;
-        let response = command.payload.as_ref().map(|payload| {
-            self.machine.borrow_mut().apply(Committed { index: index.0, epoch, payload })
-        });
-        if command.origin != self.me {
-            return;
-        }
-        let waiter = self.requests.borrow_mut().take(command.number, &named.id);
-        match (waiter, response) {
-            (Some(Waiter::Proposer(reply)), Some(response)) => {
-                reply.send(Ok(Applied { index, epoch, response }));
-            }
-            (Some(Waiter::Mark(reads)), _) => self.reads.borrow().marked(&reads),
-            _ => {}
-        }
-    }
-
-    /// The whole block is applied: forgets what can come no more, and asks again for what of this
-    /// node's was not in time.
-    fn applied(&self, height: Height) {
-        self.progress.set(Progress { height, done: 0, ..self.progress.get() });
-        self.read.take();
-        self.recent.borrow_mut().forget(height);
-        let expired = self.pool.borrow_mut().expire(height);
-        for Command { number, .. } in &expired {
-            let asked = self.requests.borrow().get(*number).map(|(payload, waiter)| {
-                matches!(waiter, Waiter::Proposer(_)).then(|| payload.clone())
-            });
-            asked.into_iter().for_each(|payload| self.stand(*number, payload));
-        }
-        if !expired.is_empty() || !self.reads.borrow().is_idle() {
-            self.wake.notify();
-        }
-    }
-}
-
-impl Inbox {
-    fn put(&mut self, from: NodeId, batch: Bytes, bytes_max: usize) -> bool {
-        let bytes = self.bytes.entry(from).or_default();
-        if *bytes + batch.len() + NOTE_HEAD > bytes_max {
-            return false;
-        }
-        *bytes += batch.len() + NOTE_HEAD;
-        self.batches.push_back((from, batch));
-        true
-    }
-
-    fn take(&mut self) -> Option<(NodeId, Bytes)> {
-        let (from, batch) = self.batches.pop_front()?;
-        self.bytes.entry(from).and_modify(|bytes| *bytes -= batch.len() + NOTE_HEAD);
-        Some((from, batch))
     }
 }
 
