@@ -19,7 +19,7 @@ use quorate::env::{Clock, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::notify::Notify;
-use quorate::tcp::session::{HELLO, Hello};
+use quorate::tcp::link::{HELLO, Hello};
 use quorate::tcp::{self, Cause, Counters, Identity, Stats, TcpLimits, Transport};
 use smol::LocalExecutor;
 

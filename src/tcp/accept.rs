@@ -14,7 +14,7 @@ use crate::scope::budget::Budget;
 use crate::scope::first::{First, first};
 use crate::scope::notify::Notify;
 use crate::tcp::frame::{Broken, Inlet};
-use crate::tcp::session::{self, Session};
+use crate::tcp::link::{self, Link};
 use crate::tcp::stats::Cause;
 use crate::tcp::transport::Shared;
 
@@ -94,16 +94,16 @@ async fn serve(
     let _ = stream.send_at_once();
     let _ = stream.end_when_silent_for(limits.dead_after);
     let is_peer = |node: NodeId| shared.nudges.contains_key(&node);
-    let greeting = session::accepted(stream, shared.identity, is_peer);
-    let session = match first(greeting, shared.clock.sleep(limits.handshake)).await {
-        First::A(Ok(session)) => session,
+    let greeting = link::accepted(stream, shared.identity, is_peer);
+    let link = match first(greeting, shared.clock.sleep(limits.handshake)).await {
+        First::A(Ok(link)) => link,
         First::A(Err(cause)) => return reject(&shared, cause, from),
         First::B(()) => return reject(&shared, Cause::NoHello, from),
     };
     stranger.set(false);
-    let peer = session.peer;
+    let peer = link.peer;
     let replaced = take_place(&shared, serial, peer);
-    match first(replaced.notified(), receive(&shared, session)).await {
+    match first(replaced.notified(), receive(&shared, link)).await {
         First::A(()) => shared.counters.count(|stats| stats.replaced += 1),
         First::B(Broken::Rejected(cause)) => reject(&shared, cause, format!("node {peer}")),
         First::B(broken) => tracing::info!(%peer, "node {peer} is gone: {broken}"),
@@ -139,8 +139,8 @@ fn leave_place(shared: &Shared, serial: u64, peer: NodeId) {
 }
 
 /// Hands frames to the engine until the connection breaks; says why it did.
-async fn receive(shared: &Shared, session: Session) -> Broken {
-    let Session { mut stream, peer } = session;
+async fn receive(shared: &Shared, link: Link<TcpStream>) -> Broken {
+    let Link { mut stream, peer } = link;
     let mut inlet = Inlet::new(shared.limits.frame_bytes_max);
     let mut budget = Budget::new(READS_PER_TURN);
     loop {

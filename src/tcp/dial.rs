@@ -12,7 +12,7 @@ use crate::id::NodeId;
 use crate::scope::budget::Budget;
 use crate::scope::first::{First, first};
 use crate::tcp::frame::{Broken, Outlet};
-use crate::tcp::session::{self, NoSession, Session};
+use crate::tcp::link::{self, Link, NoLink};
 use crate::tcp::stats::Cause;
 use crate::tcp::transport::{Shared, TcpLimits};
 
@@ -48,9 +48,9 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
     loop {
         shared.wire.clear(peer);
         let trouble = match connect(&shared, peer, &endpoint).await {
-            Ok(session) => {
+            Ok(link) => {
                 let since = shared.clock.now();
-                let broken = carry(&shared, session).await.to_string();
+                let broken = carry(&shared, link).await.to_string();
                 tracing::info!(%peer, endpoint, "lost the connection to node {peer}: {broken}");
                 said.clear();
                 if shared.clock.now().since(since) > limits.retry_max {
@@ -58,8 +58,8 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
                 }
                 broken
             }
-            Err(no_session) => {
-                let trouble = no_session.to_string();
+            Err(no_link) => {
+                let trouble = no_link.to_string();
                 if trouble == said {
                     tracing::debug!(%peer, endpoint, "still no connection: {trouble}");
                 } else {
@@ -82,24 +82,24 @@ pub(super) async fn run(shared: Rc<Shared>, peer: NodeId, endpoint: String) {
 }
 
 /// Connects and says hello, within the limit of time for each.
-async fn connect(shared: &Shared, peer: NodeId, endpoint: &str) -> Result<Session, NoSession> {
+async fn connect(shared: &Shared, peer: NodeId, endpoint: &str) -> Result<Link<TcpStream>, NoLink> {
     let limits = &shared.limits;
     let address = io::resolve(endpoint).await?;
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         stream.send_at_once()?;
         stream.end_when_silent_for(limits.dead_after)?;
-        session::dialled(stream, shared.identity, peer).await
+        link::dialled(stream, shared.identity, peer).await
     };
     match first(connecting, shared.clock.sleep(limits.handshake)).await {
         First::A(outcome) => outcome,
-        First::B(()) => Err(NoSession::TimedOut),
+        First::B(()) => Err(NoLink::TimedOut),
     }
 }
 
 /// Sends until the connection breaks; says why it did.
-async fn carry(shared: &Shared, session: Session) -> Broken {
-    let Session { stream, peer } = session;
+async fn carry(shared: &Shared, link: Link<TcpStream>) -> Broken {
+    let Link { stream, peer } = link;
     tracing::info!(%peer, "connected to node {peer}");
     shared.counters.count(|stats| stats.dialled += 1);
     shared.counters.link(peer, |link| {

@@ -19,7 +19,7 @@
 //!
 //! # On the wire
 //!
-//! 1. The dialler sends a [`Hello`](session::Hello) (40 bytes): who it is, whom it means, which
+//! 1. The dialler sends a [`Hello`](link::Hello) (40 bytes): who it is, whom it means, which
 //!    cluster, which version of the protocol.
 //! 2. The acceptor answers with its own, which either welcomes or says why not, and closes.
 //! 3. The dialler sends frames ([`frame`]): length (u32), CRC-32C of length and payload (u32),
@@ -43,15 +43,16 @@
 //! # Encryption and authentication: the seam
 //!
 //! Today a peer is who it says it is: run this on loopback or on a network that you trust. The one
-//! place where a bare stream becomes a [`Session`](session::Session) with a known peer is
-//! [`session`]; a secure channel goes there, and nothing outside that file changes.
+//! place where a bare stream becomes a [`Link`](link::Link) with a known peer is
+//! [`link`]; a secure channel goes there, and nothing outside that file changes.
 
 mod accept;
 mod dial;
 pub mod frame;
-pub mod session;
+pub mod link;
 pub mod stats;
 mod transport;
 
+pub use link::Identity;
 pub use stats::{Cause, Counters, LinkStats, Stats};
-pub use transport::{Identity, TcpLimits, Transport, run};
+pub use transport::{TcpLimits, Transport, run};

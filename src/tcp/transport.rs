@@ -9,19 +9,11 @@ use std::time::Duration;
 use crate::env::io::TcpListener;
 use crate::env::net::Wire;
 use crate::env::{Clock, Rng, Spawner};
-use crate::id::{ClusterId, NodeId};
+use crate::id::NodeId;
 use crate::scope::notify::Notify;
+use crate::tcp::link::Identity;
 use crate::tcp::stats::Counters;
 use crate::tcp::{accept, dial};
-
-/// Who a node says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// Itself.
-    pub node: NodeId,
-}
 
 /// How much the transport takes on and how long it waits. Each limit says why it is what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,11 @@
-//! How a bare stream becomes a session with a known peer: the hello of both sides.
+//! How a bare stream becomes a link with a known peer: the hello of both sides.
+//!
+//! It names no socket: a stream is anything that bytes go in and out of. The transport hands in TCP's;
+//! a test, or a simulator, hands in its own.
 //!
 //! **This is the seam for encryption and authentication.** Today a peer is believed; a secure
-//! channel is to be made here, between the connection and the hello, and to be kept in the
-//! [`Session`]. Nothing outside this file sees a stream whose peer is not known.
+//! channel is to be made here, between the connection and the hello, and to be kept in the [`Link`].
+//! Nothing outside this file sees a stream whose peer is not known.
 //!
 //! The hello is 40 bytes in every version of the protocol, so that different versions can refuse
 //! each other in words: magic (8), version (u16), verdict (u16), cluster (u64), sender (u64),
@@ -11,12 +14,10 @@
 use std::fmt;
 use std::io;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::env::io::TcpStream;
 use crate::id::{ClusterId, NodeId};
 use crate::tcp::stats::Cause;
-use crate::tcp::transport::Identity;
 
 /// The version of the protocol that this node speaks: hello, frames and the messages in them.
 pub const VERSION: u16 = 1;
@@ -27,11 +28,20 @@ pub const MAGIC: [u8; 8] = *b"quorate\0";
 /// Bytes of a hello.
 pub const HELLO: usize = 40;
 
-/// A connection with a known peer.
+/// Who a node says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Itself.
+    pub node: NodeId,
+}
+
+/// A stream with a known peer at its other end.
 #[derive(Debug)]
-pub struct Session {
+pub struct Link<S> {
     /// What carries it.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Who is at the other end.
     pub peer: NodeId,
 }
@@ -92,10 +102,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why no session came about, as the dialler sees it.
+/// Why no link came about, as the dialler sees it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoSession {
+pub enum NoLink {
     /// The peer answered, and refused.
     #[error("it refused this node: {0}")]
     Refused(Refusal),
@@ -200,14 +210,14 @@ fn judge(
     Ok(())
 }
 
-/// Makes a session of an accepted stream, or says why not. The caller limits the time.
+/// Makes a link of an accepted stream, or says why not. The caller limits the time.
 ///
 /// Cancel safe in that dropping it closes the stream.
-pub(super) async fn accepted(
-    mut stream: TcpStream,
+pub(super) async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     identity: Identity,
     is_peer: impl Fn(NodeId) -> bool,
-) -> Result<Session, Cause> {
+) -> Result<Link<S>, Cause> {
     let mut bytes = [0; HELLO];
     // The magic alone first: a stranger that says little is not waited for.
     let (magic, rest) = bytes.split_at_mut(MAGIC.len());
@@ -224,34 +234,149 @@ pub(super) async fn accepted(
     let answered = stream.write_all(&answer).await;
     match verdict {
         Err(refusal) => Err(refusal.row().1),
-        Ok(()) => {
-            answered.map_err(|_| Cause::NoHello).map(|()| Session { stream, peer: hello.from })
-        }
+        Ok(()) => answered.map_err(|_| Cause::NoHello).map(|()| Link { stream, peer: hello.from }),
     }
 }
 
-/// Makes a session with `peer` of a stream that we opened, or says why not. The caller limits the
+/// Makes a link with `peer` of a stream that this node opened, or says why not. The caller limits the
 /// time.
 ///
 /// Cancel safe in that dropping it closes the stream.
-pub(super) async fn dialled(
-    mut stream: TcpStream,
+pub(super) async fn dialled<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     identity: Identity,
     peer: NodeId,
-) -> Result<Session, NoSession> {
+) -> Result<Link<S>, NoLink> {
     let hello = Hello::new(identity, peer, 0).encode();
     stream.write_all(&hello).await?;
     let mut bytes = [0; HELLO];
     stream.read_exact(&mut bytes).await?;
-    let answer = Hello::decode(&bytes).map_err(|_| NoSession::Stranger)?;
+    let answer = Hello::decode(&bytes).map_err(|_| NoLink::Stranger)?;
     if answer.version != VERSION {
-        return Err(NoSession::Refused(Refusal::Version));
+        return Err(NoLink::Refused(Refusal::Version));
     }
     if answer.verdict != 0 {
-        return Err(NoSession::Refused(Refusal::of_code(answer.verdict)));
+        return Err(NoLink::Refused(Refusal::of_code(answer.verdict)));
     }
     if answer.cluster != identity.cluster || answer.from != peer || answer.to != identity.node {
-        return Err(NoSession::Stranger);
+        return Err(NoLink::Stranger);
     }
-    Ok(Session { stream, peer })
+    Ok(Link { stream, peer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, zip};
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+
+    type Pipe = Rc<RefCell<VecDeque<u8>>>;
+
+    /// One end of two pipes, through which one byte goes at a time. It ends when it is told so.
+    struct End {
+        from: Pipe,
+        to: Pipe,
+        /// After so many bytes the other side is gone.
+        left: usize,
+    }
+
+    impl AsyncRead for End {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.left == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            let byte = self.from.borrow_mut().pop_front();
+            let Some(byte) = byte else {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            self.left -= 1;
+            buf[0] = byte;
+            Poll::Ready(Ok(1))
+        }
+    }
+
+    impl AsyncWrite for End {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.to.borrow_mut().push_back(buf[0]);
+            Poll::Ready(Ok(1))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn pipe() -> (End, End) {
+        let (there, back) = (Pipe::default(), Pipe::default());
+        let one = End { from: back.clone(), to: there.clone(), left: usize::MAX };
+        (one, End { from: there, to: back, left: usize::MAX })
+    }
+
+    fn node(cluster: u64, node: u64) -> Identity {
+        Identity { cluster: ClusterId(cluster), node: NodeId(node) }
+    }
+
+    /// Node 1 of cluster 7 dials `to`; `other` accepts, and knows node 1 if `knows`.
+    fn meet(to: u64, other: Identity, knows: bool) -> (Result<u64, String>, Result<u64, Cause>) {
+        let (one, two) = pipe();
+        let dials = dialled(one, node(7, 1), NodeId(to));
+        let accepts = accepted(two, other, |peer| knows && peer == NodeId(1));
+        let (dialled, accepted) = block_on(zip(dials, accepts));
+        let dialled = dialled.map(|link| link.peer.0).map_err(|why| why.to_string());
+        (dialled, accepted.map(|link| link.peer.0))
+    }
+
+    #[test]
+    fn two_nodes_of_one_cluster_know_each_other() {
+        assert_eq!(meet(2, node(7, 2), true), (Ok(2), Ok(1)));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_words_and_counted() {
+        let refused = |met: (Result<u64, String>, Result<u64, Cause>), word: &str, cause| {
+            assert!(met.0.expect_err("refused").contains(word));
+            assert_eq!(met.1, Err(cause));
+        };
+        refused(meet(2, node(8, 2), true), "another cluster", Cause::Cluster);
+        refused(meet(2, node(7, 3), true), "another node lives", Cause::NotMe);
+        refused(meet(2, node(7, 2), false), "does not know this node", Cause::NotMember);
+        refused(meet(2, node(7, 1), true), "own id", Cause::SameNode);
+    }
+
+    #[test]
+    fn a_hello_that_ends_early_or_is_damaged_makes_no_link() {
+        let hello = Hello::new(node(7, 1), NodeId(2), 0).encode();
+        let accept = |bytes: &[u8], left| {
+            let (one, mut two) = pipe();
+            one.to.borrow_mut().extend(bytes);
+            two.left = left;
+            block_on(accepted(two, node(7, 2), |_| true)).map(|link| link.peer.0)
+        };
+        assert_eq!(accept(&hello, HELLO), Ok(1));
+        for left in 0..HELLO {
+            assert_eq!(accept(&hello, left), Err(Cause::NoHello), "after {left} bytes");
+        }
+        for at in 0..HELLO {
+            let mut damaged = hello;
+            damaged[at] ^= 1;
+            assert!(accept(&damaged, HELLO).is_err(), "a flipped bit in byte {at}");
+        }
+    }
 }
