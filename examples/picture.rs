@@ -1,8 +1,9 @@
 //! Draws what happens in a scenario: time down, nodes across, messages as arrows, scopes as boxes.
 //!
 //! ```console
-//! $ cargo run --example picture -- tests/scenarios/election.txt election.svg
-//! $ cargo run --example picture -- --helix tests/scenarios_helix/leader_is_mute.txt mute.svg
+//! $ cargo run --example picture -- tests/scenarios/raft/election_of_three.txt election.svg
+//! $ cargo run --example picture -- --helix \
+//!       tests/scenarios/helix/view_change_of_a_mute_leader.txt mute.svg
 //! ```
 //!
 //! A scenario that fails is drawn up to where it failed.
@@ -12,9 +13,10 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use quorate::env::output::complain;
+use quorate::sim::helix::Helix;
 use quorate::sim::picture::{Sketch, Window};
-use quorate::sim::script::LINE;
-use quorate::sim::{helix, script};
+use quorate::sim::raft::Raft;
+use quorate::sim::script;
 
 /// Moments in a picture: a scenario is told from its beginning to its end.
 const MOMENTS_MAX: usize = 2_000;
@@ -42,11 +44,12 @@ fn main() -> ExitCode {
 fn draw(of_helix: bool, scenario: &Path, picture: &Path) -> Result<(), String> {
     let text = fs::read_to_string(scenario);
     let text = text.map_err(|error| format!("{}: {error}", scenario.display()))?;
-    let separator = format!("{LINE}\n");
-    let commands = text.split_once(&separator).map_or(text.as_str(), |(commands, _)| commands);
     let sketch = Sketch::new(Window { moments_max: MOMENTS_MAX, ..Window::default() });
-    let run = if of_helix { helix::script::draw } else { script::draw };
-    let happened = run(commands, &sketch);
+    let happened = if of_helix {
+        script::draw::<Helix>(&text, &sketch)
+    } else {
+        script::draw::<Raft>(&text, &sketch)
+    };
     let svg = sketch.picture(&scenario.display().to_string()).svg();
     fs::write(picture, svg).map_err(|error| format!("{}: {error}", picture.display()))?;
     happened.map(|_| ())

@@ -251,34 +251,6 @@ fn a_new_view_of_another_block_than_the_proven_one_replaces_nothing() {
 }
 
 #[test]
-fn two_prepared_nodes_that_restart_remember() {
-    let stops: Stops = |flight, message| match message {
-        Message::Commit { .. } => flight.to != N1,
-        Message::Tip(_) | Message::Blocks(_) => flight.from == N1,
-        // n2 knows nothing of the first block.
-        Message::PrePrepare { .. } | Message::Prepare(_) => flight.to == N2,
-        _ => false,
-    };
-    let mut rig = Rig::new(Setup::default(), None, stops);
-    rig.run(300);
-    assert_eq!(rig.tip(N1), H1);
-    rig.cluster.partition(&[N1], &[N2, N3, N4]);
-    for node in [N3, N4] {
-        rig.cluster.crash_losing(node);
-    }
-    for node in [N3, N4] {
-        rig.cluster.start(node).expect("a healthy disk");
-    }
-    rig.open();
-    rig.run(5_000);
-    let (first, _) = rig.proposed();
-    assert_eq!(rig.cluster.world().checker().borrow().block(H1), Some(first.hash));
-    assert!(rig.tip(N2) > H1, "n2, n3 and n4 go on by themselves");
-    rig.cluster.heal();
-    rig.must_go_on();
-}
-
-#[test]
 fn a_prepare_is_no_commit() {
     let rig = Rig::new(Setup::default(), Some(N2), |_, message| {
         matches!(message, Message::Commit { .. })
@@ -421,31 +393,6 @@ fn an_invented_new_view_of_view_21_makes_nobody_wait() {
     }
     rig.open();
     assert!(rig.cluster.run_until_decided(Height(5), Duration::from_secs(5)));
-    rig.must_go_on();
-}
-
-#[test]
-fn a_delivery_that_fails_once_is_tried_again() {
-    let rig = Rig::new(Setup::default(), None, |_, _| false);
-    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = 3);
-    assert!(rig.cluster.run_until_decided(Height(20), SPAN));
-    rig.check();
-    assert_eq!(rig.cluster.world().checker().borrow().coverage().undelivered, 3);
-}
-
-#[test]
-fn a_delivery_that_always_fails_stops_one_node_and_nothing_in_it() {
-    let mut rig = Rig::new(Setup::default(), None, |_, _| false);
-    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = u32::MAX);
-    rig.run(5_000);
-    assert_eq!(rig.tip(N2), H1);
-    assert!(rig.tip(N1) > Height(20), "the others go on");
-    let status = rig.cluster.node(N2).expect("up").status();
-    assert!(status.trouble.is_some_and(|trouble| trouble.contains("was not taken")));
-    let ended = rig.cluster.shutdown(N2, SPAN).expect("it ends in time");
-    assert!(ended.is_ok());
-    rig.cluster.test_app(N2).change(|behaviour| behaviour.failures = 0);
-    rig.cluster.start(N2).expect("a healthy disk");
     rig.must_go_on();
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate::sim::checks::Checks as _;
+use quorate::sim::helix::Helix;
 use quorate::sim::picture::{Picture, Sketch, Window};
+use quorate::sim::raft::Raft;
 use quorate::sim::{helix, raft, script, storm};
 
 /// A picture that is shown is not larger than this.
@@ -34,7 +36,7 @@ fn draw(file: &Path) -> Picture {
     let title = title.expect("a comment that says what it shows");
     let sketch = Sketch::new(Window { moments_max: 400, ..Window::default() });
     let of_helix = name(file).starts_with("helix");
-    let run = if of_helix { helix::script::draw } else { script::draw };
+    let run = if of_helix { script::draw::<Helix> } else { script::draw::<Raft> };
     run(&text, &sketch).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     sketch.picture(title.trim_end_matches('.'))
 }

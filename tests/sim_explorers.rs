@@ -3,8 +3,8 @@
 //! later: at every poll of its tasks, and at every operation of its disk, also of the start after.
 //! Each time the cluster heals, the invariants hold and the clients have lost nothing.
 //!
-//! Roles are scopes that may be dropped wherever they wait. Every scenario of `tests/scenarios` is
-//! told again for every node and each poll of its role, with the role dropped right there; and in
+//! Roles are scopes that may be dropped wherever they wait. Every scenario of `tests/scenarios/raft`
+//! is told again for every node and each poll of its role, with the role dropped right there; and in
 //! the story a role is ended at each poll as the protocol ends one, by the news of a higher term
 //! and by a shutdown.
 
@@ -15,8 +15,8 @@ use std::time::Duration;
 use quorate::id::NodeId;
 use quorate::sim::cluster::Death;
 use quorate::sim::machine::Ledger;
-use quorate::sim::raft::{Cluster, Options};
-use quorate::sim::script::{LINE, explore};
+use quorate::sim::raft::{Cluster, Options, Raft};
+use quorate::sim::script::cancel;
 use quorate::sim::storm;
 use quorate::sim::trace::Detail;
 
@@ -144,16 +144,15 @@ fn a_power_cut_at_any_operation_of_a_start_loses_nothing() {
     }
 }
 
-/// The commands of every scenario, by name.
+/// Every scenario, by name.
 fn scenarios() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/raft");
     let mut scenarios: Vec<_> = fs::read_dir(&folder)
         .expect("the folder of scenarios")
         .map(|entry| entry.expect("a readable folder").path())
         .map(|file| {
             let text = fs::read_to_string(&file).expect("a readable scenario");
-            let commands = text.split(LINE).next().unwrap_or("").to_string();
-            (file.file_name().expect("a file").to_string_lossy().into_owned(), commands)
+            (file.file_name().expect("a file").to_string_lossy().into_owned(), text)
         })
         .collect();
     scenarios.sort();
@@ -161,17 +160,17 @@ fn scenarios() -> Vec<(String, String)> {
 }
 
 /// Drops the role of each node of a scenario at every poll; returns how many cuts were made.
-fn cancel_everywhere(name: &str, commands: &str) -> u64 {
-    let cut = |node, poll| match explore(commands, node, poll) {
+fn cancel_everywhere(name: &str, text: &str) -> u64 {
+    let cut = |node, poll| match cancel::<Raft>(text, node, poll) {
         Ok(explored) => explored,
         Err(what) => panic!("{name}: the role of {node:?} dropped at poll {poll}: {what}"),
     };
     let mut cuts = 0;
-    for node in cut(NodeId(1), 0).members {
+    for node in cut(NodeId(1), 0).honest {
         let polls = cut(node, 0).polls;
         for poll in 1..=polls {
             let explored = cut(node, poll);
-            assert!(explored.cancelled, "{name}: {node:?} has no poll {poll} of {polls}");
+            assert!(explored.struck, "{name}: {node:?} has no poll {poll} of {polls}");
             cuts += 1;
         }
     }
@@ -181,8 +180,8 @@ fn cancel_everywhere(name: &str, commands: &str) -> u64 {
 /// Every second scenario, beginning with that one: two tests, so that two cores have work.
 fn cancel_in_every_second(from: usize) {
     let mut cuts = 0;
-    for (name, commands) in scenarios().iter().skip(from).step_by(2) {
-        cuts += cancel_everywhere(name, commands);
+    for (name, text) in scenarios().iter().skip(from).step_by(2) {
+        cuts += cancel_everywhere(name, text);
     }
     assert!(cuts > 3_000, "{cuts} cuts are few");
 }

@@ -1,178 +1,155 @@
-//! Scenarios as small text files: commands above a line `----`, and below it everything that
-//! happened, in the notation of the [`trace`](crate::sim::trace). The test rewrites the lower part
-//! on request and compares it otherwise, so a change of behaviour is read in review.
+//! Scenarios as small text files: a few commands, a line `---`, what happened, an empty line, and
+//! the next commands. A test plays each file and compares; on request it writes what happened anew,
+//! so a change of behaviour is read in review, beside the command that caused it.
+//!
+//! ```text
+//! # The leader is gone; the others elect another one.
+//! crash n1
+//! until n2.leader = n3 and n3.leader = n3
+//! ---
+//! 0.312s -- cut the power of n1
+//! 0.518s n3 follower -> candidate t2: no leader heard
+//! 0.521s n3 candidate -> leader t2: elected
+//! 0.522s n2 follower t2 of n3
+//! ```
+//!
+//! What happened is told by the events of the nodes, in the notation of the
+//! [`trace`](crate::sim::trace), and after `--` by what the script itself did. Nodes, indices and
+//! terms are written as there: `n1`, `i3`, `t2`, and in helix `h1`, `v0`. `A` stands for a node or a
+//! list of nodes, as in `n1,n3`; `*` for all of them. A `#` begins a comment.
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `cluster N [seed S] [LIMITS]` | N nodes, started; must come first |
-//! | | limits: `tiny` for all of them, `single` for one entry in an append, one append at a time |
-//! | `show story`, `events`, `frames` | how much is written below (before `cluster`) |
-//! | `elect A` | runs until A leads; meanwhile only A's requests and the answers to A pass |
-//! | `settle` | runs until all running nodes follow one leader |
+//! | `cluster N [seed S] ...` | N nodes, started; comes before all but `show` |
+//! | `show story`, `events`, `frames` | how much of what happens is told from now on |
+//! | `until CONDITION [within SPAN]` | lets time pass until it holds; fails if it does not |
+//! | `expect CONDITION` | fails if it does not hold now |
 //! | `run SPAN` | lets time pass, as in `run 150ms`, `run 2s` |
-//! | `propose A [COUNT]`, `read A` | a client asks node A; the last answer is written when it comes |
-//! | `cut A > B`, `partition A B \| C`, `isolate A`, `heal` | links; `*` stands for all nodes |
-//! | `hold`, `drop`, `twice` `[next] KIND A > B` | the fate of messages; `*` for any kind or node |
+//! | `cut A > A`, `partition A \| A`, `isolate A`, `heal` | links |
+//! | `hold`, `drop`, `twice` `[next] KIND A > A` | the fate of messages; `*` for any kind |
 //! | `pass` | ends all of these fates; held messages stay |
-//! | `release KIND A > B` | held messages go on their way, oldest first |
+//! | `release KIND A > A` | held messages go on their way, oldest first |
 //! | `crash A`, `kill A`, `start A`, `pause A`, `resume A`, `wipe A`, `stop A` | nodes |
-//! | `crash A when KIND A > B` | cuts its power at the poll in which it sends such a message |
 //! | `disk A stall SPAN`, `full`, `room`, `fail write`, `fail sync` | disks |
 //! | `picture begin`, `picture end` | what a picture shows, if one is made |
-//! | `expect leader A`, `leader none`, `commit A I`, `last A I`, `term A T`, `down A` | checks |
 //!
 //! `crash` cuts the power and loses everything that is not synced; `kill` ends the process only.
+//!
+//! | condition | it holds when |
+//! |---|---|
+//! | `n1.WORD = VALUE` | the node's status says so; also `!=`, `<`, `<=`, `>`, `>=` |
+//! | `n1,n2.WORD = VALUE`, `*.WORD = VALUE` | each of them says so; `*`: each honest one that is up |
+//! | `n1.life = up`, `= down` | it runs, or does not |
+//! | `sent.KIND = COUNT` | so many messages of this kind have been sent since the beginning |
+//! | `sends KIND A > A` | such a message is sent from now on (with `until` only) |
+//! | `answered R`, `refused R`, `ended R` | the request has been answered, refused, either |
+//! | several, with `and` | each of them does |
+//!
+//! What each protocol adds, its words of status among it, is said by
+//! [`raft::script`](crate::sim::raft::script) and [`helix::script`](crate::sim::helix::script).
 
+mod condition;
 mod explore;
+mod fates;
+mod notation;
+mod play;
+mod requests;
+mod value;
+mod words;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::Limits;
 use crate::env::spawn::Task;
 use crate::id::NodeId;
-use crate::raft::{Role, Status};
-use crate::sim::cluster::Death;
-use crate::sim::machine::{Ledger, Write};
+use crate::sim::cluster::{Cluster, Death};
 use crate::sim::net::{Fate, Flight};
 use crate::sim::picture::Sketch;
-use crate::sim::raft::events::kind_of;
-use crate::sim::raft::{Cluster, Settings, Setup, tiny_limits};
 use crate::sim::trace::Detail;
 use crate::sim::world::Stopped;
 
-pub use explore::{Explored, explore};
+use condition::Condition;
+use fates::{Fates, Which};
+use notation::blocks;
+use requests::Requests;
 
-/// The line between the commands and what happened.
-pub const LINE: &str = "----";
+pub use explore::{Explored, cancel, strike};
+pub use play::{Play, Scene};
+pub use value::Value;
+pub(crate) use words::counted;
+pub use words::{nodes, number, one_node, span};
 
-/// Lines of a scenario's lower part; a longer one is not read by anybody.
+/// Lines of what happened after one block; a longer one is not read by anybody.
 const LINES_MAX: usize = 2_000;
 
-/// The longest wait for an election or the end of a node.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// The longest wait for a condition, unless the script says another.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The lines that say something, with their numbers.
-fn lines(commands: &str) -> impl Iterator<Item = (usize, &str)> {
-    let told = commands.lines().map(|line| line.split('#').next().unwrap_or("").trim());
-    (1..).zip(told).filter(|(_, line)| !line.is_empty())
-}
+/// How a command went: what is wrong if it failed.
+pub type Outcome = Result<(), String>;
 
-/// Runs the commands of a scenario and returns what happened.
+/// Plays a scenario and returns it with what happened written anew; comments and empty lines stay.
 ///
 /// # Errors
 /// The number of the line and what is wrong with it, or what was expected and is not so, or the
-/// invariant that broke; followed by what had happened until then.
-pub fn run(commands: &str) -> Result<String, String> {
-    conduct(commands, Script::default())
+/// invariant that broke; followed by what had happened since the block began.
+pub fn play<P: Play>(text: &str) -> Result<String, String> {
+    conduct(text, Script::<P>::new(WAIT_MAX))
 }
 
 /// The same, while a sketch watches. It is good for a picture also if this fails.
 ///
 /// # Errors
-/// As [`run`].
-pub fn draw(commands: &str, sketch: &Sketch) -> Result<String, String> {
-    conduct(commands, Script { sketch: Some(sketch.clone()), ..Script::default() })
+/// As [`play`].
+pub fn draw<P: Play>(text: &str, sketch: &Sketch) -> Result<String, String> {
+    conduct(text, Script::<P> { sketch: Some(sketch.clone()), ..Script::new(WAIT_MAX) })
 }
 
-fn conduct(commands: &str, mut script: Script) -> Result<String, String> {
-    for (number, line) in lines(commands) {
-        let outcome = script.command(line).and_then(|()| script.check());
-        if let Err(what) = outcome {
-            let so_far = script.text();
-            return Err(format!("line {number}, `{line}`: {what}\n{so_far}"));
-        }
-    }
-    Ok(script.text())
-}
-
-/// Which messages a rule or a release is about.
-#[derive(Debug, Clone)]
-struct Which {
-    kind: Option<String>,
-    from: Option<NodeId>,
-    to: Option<NodeId>,
-}
-
-impl Which {
-    fn parse(words: &[&str]) -> Result<Self, String> {
-        let [kind, from, ">", to] = words else {
-            return Err("expected KIND A > B".into());
-        };
-        let kind = (*kind != "*").then(|| (*kind).to_string());
-        Ok(Self { kind, from: any_or_node(from)?, to: any_or_node(to)? })
-    }
-
-    fn includes(&self, flight: &Flight) -> bool {
-        self.from.is_none_or(|from| from == flight.from)
-            && self.to.is_none_or(|to| to == flight.to)
-            && self.kind.as_ref().is_none_or(|kind| kind == kind_of(flight))
-    }
-}
-
-/// The fates of messages, in the order in which the script named them; the first that fits counts.
-#[derive(Debug, Default)]
-struct Rules {
-    list: Vec<(Which, Fate, bool)>,
-    elect: Option<NodeId>,
-    watched: Option<(Which, Rc<Cell<bool>>)>,
-}
-
-impl Rules {
-    fn fate(&mut self, flight: &Flight) -> Fate {
-        if let Some((which, seen)) = &self.watched
-            && which.includes(flight)
-        {
-            seen.set(true);
-        }
-        if let Some(at) = self.list.iter().position(|(which, ..)| which.includes(flight)) {
-            let (_, fate, once) = self.list[at];
-            if once {
-                self.list.remove(at);
+fn conduct<P: Play>(text: &str, mut script: Script<P>) -> Result<String, String> {
+    let mut played = String::with_capacity(text.len());
+    for block in blocks(text) {
+        for (number, command) in block.commands() {
+            if let Err(what) = script.follow(command).and_then(|()| script.check()) {
+                let so_far = script.happened().join("\n");
+                return Err(format!("line {number}, `{command}`: {what}\n{so_far}"));
             }
-            return fate;
         }
-        match self.elect {
-            Some(node) if flight.from != node && !answers(flight, node) => Fate::Drop,
-            _ => Fate::Pass,
-        }
+        block.write(&mut played, &script.happened());
     }
+    Ok(format!("{}\n", played.trim_end()))
 }
 
-fn answers(flight: &Flight, node: NodeId) -> bool {
-    flight.to == node && kind_of(flight).ends_with("Reply")
-}
-
-struct Script {
-    cluster: Option<Cluster<Ledger>>,
-    rules: Rc<RefCell<Rules>>,
+/// A scenario under way.
+pub struct Script<P: Play> {
+    cluster: Option<Cluster<P>>,
+    fates: Rc<RefCell<Fates>>,
     detail: Detail,
-    writes: u32,
+    patience: Duration,
+    requests: Requests,
     clients: Vec<Task<()>>,
+    blow: Option<explore::Blow<P>>,
     sketch: Option<Sketch>,
 }
 
-impl Default for Script {
-    fn default() -> Self {
+impl<P: Play> Script<P> {
+    /// Nothing has happened; no wait will be longer than `patience`.
+    fn new(patience: Duration) -> Self {
         Self {
             cluster: None,
-            rules: Rc::default(),
+            fates: Rc::default(),
             detail: Detail::Story,
-            writes: 0,
+            patience,
+            requests: Requests::default(),
             clients: vec![],
+            blow: None,
             sketch: None,
         }
     }
-}
 
-type Outcome = Result<(), String>;
-
-impl Script {
-    fn text(&self) -> String {
-        let cluster = self.cluster.as_ref();
-        let lines = cluster.map_or(vec![], |cluster| cluster.world().trace().take_text());
-        lines.into_iter().map(|line| line + "\n").collect()
+    /// What has happened since this was last asked.
+    fn happened(&self) -> Vec<String> {
+        self.cluster.as_ref().map_or(vec![], |cluster| cluster.world().trace().take_text())
     }
 
     fn check(&mut self) -> Outcome {
@@ -186,27 +163,56 @@ impl Script {
         }
     }
 
-    fn cluster(&mut self) -> Result<&mut Cluster<Ledger>, String> {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn cluster(&mut self) -> Result<&mut Cluster<P>, String> {
         self.cluster.as_mut().ok_or_else(|| "`cluster N` must come first".into())
     }
 
-    /// Ends the fates of messages and sends the held ones on their way; gives the cluster away, and
-    /// its clients, who go on waiting.
-    fn open(self) -> Result<(Cluster<Ledger>, Vec<Task<()>>), String> {
-        let cluster = self.cluster.ok_or("a scenario without a cluster")?;
-        let now = cluster.world().now();
-        cluster.world().network(|network| {
-            network.set_gate(None);
-            network.release(now, |_| true);
-        });
-        Ok((cluster, self.clients))
+    /// The requests of clients.
+    pub fn requests(&mut self) -> &mut Requests {
+        &mut self.requests
     }
 
-    fn command(&mut self, line: &str) -> Outcome {
+    fn follow(&mut self, line: &str) -> Outcome {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
             ["show", detail] => self.show(detail),
             ["cluster", rest @ ..] => self.begin(rest),
+            ["until", rest @ .., "within", limit] => self.until(rest, span(limit)?),
+            ["until", rest @ ..] => self.until(rest, WAIT_MAX),
+            ["expect", rest @ ..] => self.expect(rest),
+            ["run", time] => {
+                let time = span(time)?;
+                self.run(time, |_| false).map(|_| ())
+            }
+            ["hold", rest @ ..] => self.fate(Fate::Hold, rest),
+            ["drop", rest @ ..] => self.fate(Fate::Drop, rest),
+            ["twice", rest @ ..] => self.fate(Fate::Twice, rest),
+            ["pass"] => {
+                self.fates.borrow_mut().clear();
+                Ok(())
+            }
+            ["release", rest @ ..] => self.release(rest),
+            ["cut", from, ">", to] => {
+                let (from, to) = (self.nodes(from)?, self.nodes(to)?);
+                self.cluster()?.cut(&from, &to);
+                Ok(())
+            }
+            ["partition", one, "|", other] => self.partition(one, other),
+            ["isolate", nodes] => {
+                let nodes = self.nodes(nodes)?;
+                let others: Vec<_> = self.nodes("*")?;
+                let cluster = self.cluster()?;
+                nodes.iter().for_each(|&node| cluster.partition(&[node], &others));
+                Ok(())
+            }
+            ["heal"] => {
+                self.cluster()?.heal();
+                Ok(())
+            }
             ["picture", "begin"] => {
                 self.cluster()?.world().trace().begin_picture();
                 Ok(())
@@ -215,49 +221,12 @@ impl Script {
                 self.cluster()?.world().trace().end_picture();
                 Ok(())
             }
-            ["elect", node] => self.elect(parse_node(node)?),
-            ["settle"] => {
-                let led = self.cluster()?.run_until_led(WAIT_MAX);
-                led.map(|_| ()).ok_or_else(|| "no leader in time".into())
+            ["disk", nodes, rest @ ..] => self.disk(nodes, rest),
+            [verb @ ("crash" | "kill" | "start" | "pause" | "resume" | "wipe" | "stop"), nodes] => {
+                let nodes = self.nodes(nodes)?;
+                nodes.into_iter().try_for_each(|node| self.life(verb, node))
             }
-            ["run", span] => {
-                let span = parse_span(span)?;
-                self.cluster()?.world().run_for(span);
-                Ok(())
-            }
-            ["propose", node] => self.propose(parse_node(node)?, 1),
-            ["propose", node, count] => self.propose(parse_node(node)?, parse(count)?),
-            ["read", node] => self.read(parse_node(node)?),
-            ["hold", rest @ ..] => self.rule(Fate::Hold, rest),
-            ["drop", rest @ ..] => self.rule(Fate::Drop, rest),
-            ["twice", rest @ ..] => self.rule(Fate::Twice, rest),
-            ["pass"] => {
-                self.rules.borrow_mut().list.clear();
-                Ok(())
-            }
-            ["release", rest @ ..] => self.release(rest),
-            ["crash", node, "when", which @ ..] => {
-                self.crash_when(parse_node(node)?, Which::parse(which)?)
-            }
-            ["disk", node, rest @ ..] => self.disk(parse_node(node)?, rest),
-            ["expect", rest @ ..] => self.expect(rest),
-            ["cut", from, ">", to] => {
-                let (from, to) = (self.nodes(&[from])?, self.nodes(&[to])?);
-                self.cluster()?.cut(&from, &to);
-                Ok(())
-            }
-            ["isolate", node] => {
-                let (one, all) = (self.nodes(&[node])?, self.nodes(&["*"])?);
-                self.cluster()?.partition(&one, &all);
-                Ok(())
-            }
-            ["partition", groups @ ..] => self.partition(groups),
-            ["heal"] => {
-                self.cluster()?.heal();
-                Ok(())
-            }
-            [verb, node] => self.node(verb, parse_node(node)?),
-            _ => Err("no such command".into()),
+            words => P::command(self, words),
         }
     }
 
@@ -268,119 +237,136 @@ impl Script {
             "frames" => Detail::Frames,
             _ => return Err("story, events or frames".into()),
         };
+        if let Some(cluster) = &self.cluster {
+            cluster.world().trace().set_detail(self.detail);
+        }
         Ok(())
     }
 
     fn begin(&mut self, words: &[&str]) -> Outcome {
-        let (words, limits) = match words {
-            [words @ .., "tiny"] => (words, tiny_limits()),
-            [words @ .., "single"] => {
-                let (append_bytes_max, appends_in_flight_max) = (1, 1);
-                (words, Limits { append_bytes_max, appends_in_flight_max, ..Limits::default() })
-            }
-            words => (words, Limits::default()),
+        let (nodes, seed, rest) = match words {
+            [nodes, "seed", seed, rest @ ..] => (number(nodes)?, number(seed)?, rest),
+            [nodes, rest @ ..] => (number(nodes)?, 1, rest),
+            [] => return Err("expected cluster N".into()),
         };
-        let (nodes, seed) = match words {
-            [nodes] => (parse(nodes)?, 1),
-            [nodes, "seed", seed] => (parse(nodes)?, parse(seed)?),
-            _ => return Err("expected cluster N [seed S] [tiny]".into()),
-        };
-        if !(1..=9).contains(&nodes) {
-            return Err("one to nine nodes".into());
-        }
         let (detail, lines_max) = (self.detail, LINES_MAX);
-        let protocol = Settings { limits, ..Settings::default() };
-        let setup = Setup { nodes, detail, lines_max, protocol, ..Setup::default() };
-        let mut cluster = Cluster::new(seed, setup, Ledger::default);
-        let rules = self.rules.clone();
-        let gate = move |flight: &Flight| rules.borrow_mut().fate(flight);
+        let mut cluster = P::set(&Scene { nodes, seed, detail, lines_max }, rest)?;
+        let fates = self.fates.clone();
+        let gate = move |flight: &Flight| fates.borrow_mut().fate(flight, P::kind(flight));
         cluster.world().network(|network| network.set_gate(Some(Box::new(gate))));
         if let Some(sketch) = &self.sketch {
             cluster.world().trace().watch(sketch);
         }
-        cluster.start_all();
+        let nodes = cluster.members();
+        nodes.into_iter().try_for_each(|node| start(&mut cluster, node))?;
         self.cluster = Some(cluster);
         Ok(())
     }
 
-    fn elect(&mut self, node: NodeId) -> Outcome {
-        self.rules.borrow_mut().elect = Some(node);
-        let cluster = self.cluster()?;
-        let handle = cluster.node(node).ok_or("it is down")?;
-        let world = cluster.world();
-        let term = cluster.node(node).map(|node| node.status().term);
-        let leads = || {
-            let status = handle.status();
-            status.role == Role::Leader && Some(status.term) > term
-        };
-        let stopped = world.run_until(world.now() + WAIT_MAX, leads);
-        self.rules.borrow_mut().elect = None;
+    fn until(&mut self, words: &[&str], limit: Duration) -> Outcome {
+        let condition = Condition::parse::<P>(words, &mut self.fates.borrow_mut())?;
+        let limit = limit.min(self.patience);
+        let (fates, requests) = (self.fates.clone(), self.requests.clone());
+        let stopped =
+            self.run(limit, |cluster| condition.holds(cluster, &fates.borrow(), &requests))?;
+        fates.borrow_mut().watch_nothing();
         match stopped {
-            Stopped::Elapsed => Err("it is not elected".into()),
+            Stopped::Done | Stopped::Violated => Ok(()),
+            Stopped::Elapsed => {
+                let found = condition.found(self.cluster()?, &fates.borrow(), &requests);
+                Err(format!("not so after {limit:?}: {found}"))
+            }
+        }
+    }
+
+    /// Lets time pass until `done`, at most for `limit`.
+    fn run(
+        &mut self,
+        limit: Duration,
+        done: impl Fn(&Cluster<P>) -> bool,
+    ) -> Result<Stopped, String> {
+        let until = self.cluster()?.world().now() + limit;
+        loop {
+            let cluster = self.cluster.as_ref().ok_or("`cluster N` must come first")?;
+            let due = || self.blow.as_ref().is_some_and(|blow| blow.is_due(cluster));
+            let stopped = cluster.world().run_until(until, || due() || done(cluster));
+            match self.blow.take_if(|blow| blow.is_due(cluster)) {
+                Some(blow) => blow.fall(self.cluster()?),
+                None => return Ok(stopped),
+            }
+        }
+    }
+
+    fn expect(&mut self, words: &[&str]) -> Outcome {
+        if words.first() == Some(&"sends") {
+            return Err("`sends` is about what will be, see `until`".into());
+        }
+        let condition = Condition::parse::<P>(words, &mut self.fates.borrow_mut())?;
+        let cluster = self.cluster.as_ref().ok_or("`cluster N` must come first")?;
+        let (fates, requests) = (self.fates.borrow(), &self.requests);
+        if condition.holds(cluster, &fates, requests) {
+            return Ok(());
+        }
+        Err(format!("not so: {}", condition.found(cluster, &fates, requests)))
+    }
+
+    /// Runs until `done`, while only those messages pass that `passes` picks by what they are and
+    /// their kind, and those whose fate the script has said.
+    ///
+    /// # Errors
+    /// It is not done in time.
+    pub fn favour(
+        &mut self,
+        passes: impl Fn(&Flight, &str) -> bool + 'static,
+        done: impl Fn(&Cluster<P>) -> bool,
+    ) -> Outcome {
+        self.fates.borrow_mut().favour(Some(Box::new(passes)));
+        let stopped = self.run(self.patience, done);
+        self.fates.borrow_mut().favour(None);
+        match stopped? {
+            Stopped::Elapsed => Err("it does not come to that".into()),
             Stopped::Done | Stopped::Violated => Ok(()),
         }
     }
 
-    fn propose(&mut self, node: NodeId, count: u32) -> Outcome {
-        let writes = self.writes + 1..=self.writes + count;
-        self.writes += count;
-        let cluster = self.cluster()?;
-        let handle = cluster.node(node).ok_or("it is down")?;
+    /// Lets a client that asks `node` to do `what` wait for `answer`, and writes down what comes of
+    /// it: an answer, or why it is refused.
+    ///
+    /// # Errors
+    /// There is no cluster yet.
+    pub fn ask(
+        &mut self,
+        node: NodeId,
+        what: &str,
+        request: String,
+        answer: impl Future<Output = Result<String, String>> + 'static,
+    ) -> Outcome {
+        let cluster = self.cluster.as_ref().ok_or("`cluster N` must come first")?;
         let world = cluster.world();
+        world.note(format!("{node:?} is asked {what} {request}"));
+        self.requests.begun(&request);
         let (trace, clock) = (world.trace().clone(), world.clock());
-        let which = match count {
-            1 => format!("c1#{}", writes.start()),
-            _ => format!("c1#{} to #{}", writes.start(), writes.end()),
-        };
-        world.note(format!("{node:?} is asked to write {which}"));
-        let tally = Rc::new(RefCell::new((0, String::new())));
-        let mut tasks = vec![];
-        for seq in writes {
-            let (handle, tally) = (handle.clone(), tally.clone());
-            let (trace, clock, which) = (trace.clone(), clock.clone(), which.clone());
-            tasks.push(world.executor().spawn(world.clients(), async move {
-                let answer = handle.propose(Write { client: 1, seq }.command(0)).await;
-                let (answered, last) = &mut *tally.borrow_mut();
-                *answered += 1;
-                *last = match answer {
-                    Ok(applied) => format!("it stands at {:?}", applied.index),
-                    Err(refused) => refused.to_string(),
-                };
-                if *answered == count {
-                    trace.note(clock.now(), format!("{node:?} answers {which}: {last}"));
-                }
-            }));
-        }
-        self.clients.extend(tasks);
+        let requests = self.requests.clone();
+        self.clients.push(world.executor().spawn(world.clients(), async move {
+            let outcome = answer.await;
+            requests.ended(&request, outcome.is_ok());
+            trace.note(
+                clock.now(),
+                match outcome {
+                    Ok(answer) => format!("{node:?} answers {request}: {answer}"),
+                    Err(why) => format!("{node:?} refuses {request}: {why}"),
+                },
+            );
+        }));
         Ok(())
     }
 
-    fn read(&mut self, node: NodeId) -> Outcome {
-        let cluster = self.cluster()?;
-        let handle = cluster.node(node).ok_or("it is down")?;
-        let world = cluster.world();
-        world.note(format!("{node:?} is asked to read"));
-        let (trace, clock) = (world.trace().clone(), world.clock());
-        let task = world.executor().spawn(world.clients(), async move {
-            let last = |ledger: &Ledger| ledger.writes().last().copied();
-            let text = match handle.read(|probe| last(probe)).await {
-                Ok(Some((index, write))) => format!("up to {write} at i{index}"),
-                Ok(None) => "nothing".into(),
-                Err(refused) => refused.to_string(),
-            };
-            trace.note(clock.now(), format!("{node:?} reads: {text}"));
-        });
-        self.clients.push(task);
-        Ok(())
-    }
-
-    fn rule(&mut self, fate: Fate, words: &[&str]) -> Outcome {
+    fn fate(&mut self, fate: Fate, words: &[&str]) -> Outcome {
         let (once, words) = match words {
             ["next", words @ ..] => (true, words),
             words => (false, words),
         };
-        let which = Which::parse(words)?;
-        self.rules.borrow_mut().list.push((which, fate, once));
+        self.fates.borrow_mut().add(Which::parse(words)?, fate, once);
         Ok(())
     }
 
@@ -388,148 +374,80 @@ impl Script {
         let which = Which::parse(words)?;
         let world = self.cluster()?.world();
         let now = world.now();
-        let count = world.network(|network| network.release(now, |f| which.includes(f)));
-        world.note(format!("released {count} messages"));
+        let chosen = |flight: &Flight| which.includes(flight, P::kind(flight));
+        let count = world.network(|network| network.release(now, chosen));
+        world.note(match count {
+            1 => "released one message".into(),
+            _ => format!("released {count} messages"),
+        });
         if count == 0 { Err("no such message is held".into()) } else { Ok(()) }
     }
 
-    fn crash_when(&mut self, node: NodeId, which: Which) -> Outcome {
-        let seen = Rc::new(Cell::new(false));
-        self.rules.borrow_mut().watched = Some((which, seen.clone()));
-        let cluster = self.cluster()?;
-        let world = cluster.world();
-        let stopped = world.run_until(world.now() + WAIT_MAX, || seen.get());
-        cluster.crash_losing(node);
-        self.rules.borrow_mut().watched = None;
-        match stopped {
-            Stopped::Elapsed => Err("no such message was sent".into()),
-            Stopped::Done | Stopped::Violated => Ok(()),
-        }
-    }
-
-    fn disk(&mut self, node: NodeId, words: &[&str]) -> Outcome {
-        let cluster = self.cluster()?;
-        let (disk, world) = (cluster.disk(node), cluster.world());
-        match words {
-            ["stall", span] => disk.stall_until(world.now() + parse_span(span)?),
-            ["full"] => disk.set_quota(Some(0)),
-            ["room"] => disk.set_quota(None),
-            ["fail", "write"] => disk.fail_next_write(),
-            ["fail", "sync"] => disk.fail_next_sync(),
-            _ => return Err("stall SPAN, full, room, fail write or fail sync".into()),
-        }
-        world.note(format!("disk of {node:?}: {}", words.join(" ")));
+    fn partition(&mut self, one: &str, other: &str) -> Outcome {
+        let (one, other) = (self.nodes(one)?, self.nodes(other)?);
+        self.cluster()?.partition(&one, &other);
         Ok(())
     }
 
-    fn node(&mut self, verb: &str, node: NodeId) -> Outcome {
+    fn disk(&mut self, nodes: &str, words: &[&str]) -> Outcome {
+        let nodes = self.nodes(nodes)?;
+        let cluster = self.cluster()?;
+        for node in nodes {
+            let (disk, world) = (cluster.disk(node), cluster.world());
+            match words {
+                ["stall", time] => disk.stall_until(world.now() + span(time)?),
+                ["full"] => disk.set_quota(Some(0)),
+                ["room"] => disk.set_quota(None),
+                ["fail", "write"] => disk.fail_next_write(),
+                ["fail", "sync"] => disk.fail_next_sync(),
+                _ => return Err("stall SPAN, full, room, fail write or fail sync".into()),
+            }
+            world.note(format!("disk of {node:?}: {}", words.join(" ")));
+        }
+        Ok(())
+    }
+
+    fn life(&mut self, verb: &str, node: NodeId) -> Outcome {
+        let patience = self.patience;
         let cluster = self.cluster()?;
         match verb {
             "crash" => cluster.crash_losing(node),
             "kill" => cluster.crash(node, Death::Kill),
             "start" => {
                 cluster.world().note(format!("start {node:?}"));
-                return cluster.start(node).map_err(|fatal| fatal.to_string());
+                return start(cluster, node);
             }
             "pause" => cluster.pause(node),
             "resume" => cluster.resume(node),
             "wipe" => cluster.wipe(node),
-            "stop" => {
-                let ended = cluster.shutdown(node, WAIT_MAX);
+            _ => {
+                let ended = cluster.shutdown(node, patience);
                 return ended.map(|_| ()).ok_or_else(|| "it does not end".into());
             }
-            _ => return Err("no such command".into()),
         }
         Ok(())
     }
 
-    fn partition(&mut self, words: &[&str]) -> Outcome {
-        let mut groups = words.split(|word| *word == "|");
-        let (Some(one), Some(other), None) = (groups.next(), groups.next(), groups.next()) else {
-            return Err("expected partition A B | C".into());
-        };
-        let (one, other) = (self.nodes(one)?, self.nodes(other)?);
-        self.cluster()?.partition(&one, &other);
-        Ok(())
-    }
-
-    fn nodes(&mut self, words: &[&str]) -> Result<Vec<NodeId>, String> {
+    /// The nodes that a word names.
+    ///
+    /// # Errors
+    /// It names none, or there is no cluster yet.
+    pub fn nodes(&mut self, word: &str) -> Result<Vec<NodeId>, String> {
         let members = self.cluster()?.members();
-        match words {
-            ["*"] => Ok(members),
-            words => words.iter().map(|word| parse_node(word)).collect(),
+        let named = nodes(word)?.unwrap_or_else(|| members.clone());
+        match named.iter().find(|node| !members.contains(node)) {
+            Some(stranger) => Err(format!("there is no {stranger:?}")),
+            None => Ok(named),
         }
     }
-
-    fn expect(&mut self, words: &[&str]) -> Outcome {
-        let cluster = self.cluster()?;
-        let status = |node: &str| -> Result<Status, String> {
-            let node = cluster.node(parse_node(node)?).ok_or("it is down")?;
-            Ok(node.status())
-        };
-        let (found, expected): (String, &str) = match words {
-            ["leader", "none"] => (name(cluster.leader()), "none"),
-            ["leader", node] => (name(cluster.settled_leader()), node),
-            ["commit", node, index] => (status(node)?.commit_index.to_string(), index),
-            ["last", node, index] => (status(node)?.last_index.to_string(), index),
-            ["term", node, term] => (status(node)?.term.to_string(), term),
-            ["down", node] if cluster.is_up(parse_node(node)?) => ("up".into(), "down"),
-            ["down", _] => return Ok(()),
-            _ => return Err("no such expectation".into()),
-        };
-        if found == expected { Ok(()) } else { Err(format!("found {found}")) }
-    }
 }
 
-fn name(node: Option<NodeId>) -> String {
-    node.map_or("none".into(), |node| node.to_string())
+fn start<P: Play>(cluster: &mut Cluster<P>, node: NodeId) -> Outcome {
+    cluster.start(node).map_err(|fatal| fatal.to_string())
 }
 
-pub(crate) fn parse<T: std::str::FromStr>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("`{word}` is no number"))
-}
-
-pub(crate) fn parse_node(word: &str) -> Result<NodeId, String> {
-    match parse(word)? {
-        id @ 1..=9 => Ok(NodeId(id)),
-        _ => Err("nodes are 1 to 9".into()),
-    }
-}
-
-pub(crate) fn any_or_node(word: &str) -> Result<Option<NodeId>, String> {
-    if word == "*" { Ok(None) } else { parse_node(word).map(Some) }
-}
-
-pub(crate) fn parse_span(word: &str) -> Result<Duration, String> {
-    if let Some(millis) = word.strip_suffix("ms") {
-        return parse(millis).map(Duration::from_millis);
-    }
-    let seconds = word.strip_suffix('s').ok_or("a span is like 150ms or 2s")?;
-    parse(seconds).map(Duration::from_secs)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::run;
-
-    #[test]
-    fn a_wrong_line_is_named() {
-        let wrong = |text: &str, what: &str| {
-            let error = run(text).expect_err("it is wrong");
-            assert!(error.contains(what), "{error}");
-        };
-        wrong("run 1s", "line 1, `run 1s`: `cluster N` must come first");
-        wrong("cluster 3\n\ndance 1", "line 3");
-        wrong("cluster 3\nrun 5", "a span is like");
-        wrong("cluster 3\nexpect leader 1", "found none");
-        wrong("cluster 3\nhold Append 1 2", "KIND A > B");
-        wrong("cluster 3\nrelease * 1 > 2", "no such message is held");
-    }
-
-    #[test]
-    fn what_happened_is_told_in_the_notation() {
-        let text = run("cluster 1 # a comment\nsettle\npropose 1\nrun 100ms").expect("it runs");
-        assert!(text.contains("n1 started t0, log to i0\n"), "{text}");
-        assert!(text.contains("-- n1 answers c1#1: it stands at i2\n"), "{text}");
+impl<P: Play> std::fmt::Debug for Script<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Script({:?}, {:?})", self.fates.borrow(), self.requests)
     }
 }

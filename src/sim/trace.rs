@@ -107,7 +107,7 @@ pub struct Trace<E> {
     hash: Cell<u64>,
     lines: RefCell<VecDeque<Line<E>>>,
     lines_max: usize,
-    detail: Detail,
+    detail: Cell<Detail>,
     print: bool,
     notation: RefCell<Notation<E>>,
     sketch: RefCell<Option<Sketch>>,
@@ -122,7 +122,7 @@ impl<E: Tell> Trace<E> {
             hash: Cell::new(0xcbf2_9ce4_8422_2325),
             lines: RefCell::default(),
             lines_max,
-            detail,
+            detail: Cell::new(detail),
             print,
             notation: RefCell::new(Notation { first: BTreeMap::new() }),
             sketch: RefCell::default(),
@@ -156,6 +156,11 @@ impl<E: Tell> Trace<E> {
         self.sketch(|sketch| sketch.life_ended(at, node, ending));
     }
 
+    /// Changes how much is written down from now on.
+    pub fn set_detail(&self, detail: Detail) {
+        self.detail.set(detail);
+    }
+
     /// Records an event of a node.
     pub fn event(&self, at: Time, node: NodeId, event: E) {
         self.mix(at.0);
@@ -164,7 +169,7 @@ impl<E: Tell> Trace<E> {
         self.sketch(|sketch| {
             event.step(node).into_iter().for_each(|step| sketch.step(at, node, step));
         });
-        if self.detail > Detail::Story || event.is_story() {
+        if self.detail.get() > Detail::Story || event.is_story() {
             self.push(at, What::Event(node, event));
         }
     }
@@ -185,7 +190,7 @@ impl<E: Tell> Trace<E> {
         self.mix(u64::from(crc32c::crc32c(&flight.frame)));
         let speech = Speech { name: E::name_frame, tell: E::tell_frame };
         self.sketch(|sketch| sketch.frame(at, passage, flight, speech));
-        if self.detail == Detail::Frames && passage != Passage::Sent {
+        if self.detail.get() == Detail::Frames && passage != Passage::Sent {
             self.push(at, What::Frame(passage, flight.clone()));
         }
     }

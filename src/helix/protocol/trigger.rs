@@ -110,6 +110,22 @@ impl Trigger for Manual {
     }
 }
 
+/// By hand or by the clock, whichever is first.
+#[derive(Debug, Clone)]
+pub struct Either {
+    /// By hand.
+    pub manual: Manual,
+    /// By the clock.
+    pub timer: Timer,
+}
+
+impl Trigger for Either {
+    fn elapsed(&self, height: Height, view: View) -> Boxed<'_, ()> {
+        let by_hand = self.manual.elapsed(height, view);
+        Box::pin(futures_lite::future::or(by_hand, self.timer.elapsed(height, view)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

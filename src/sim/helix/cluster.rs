@@ -99,7 +99,7 @@ impl<M: Digest> Cluster<M> {
         self.members().into_iter().filter_map(lie).collect()
     }
 
-    /// In a cluster whose views end by hand: ends this one on this node, now or when it begins.
+    /// Ends this view on this node by hand, now or when it begins.
     pub fn elapse(&self, node: NodeId, height: Height, view: View) {
         self.world().note(format!("{height:?} {view:?} has lasted too long for {node:?}"));
         self.own(node).trigger.fire(height, view);

@@ -12,7 +12,7 @@ use crate::helix::commands::node::{Node, Options};
 use crate::helix::protocol::app::{App, Trigger};
 use crate::helix::protocol::config::Config;
 use crate::helix::protocol::node::Engine;
-use crate::helix::protocol::trigger::Timer;
+use crate::helix::protocol::trigger::{Either, Timer};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::scope::first::{First, first};
 use crate::sim::cluster::Handle;
@@ -51,8 +51,9 @@ impl<M: Digest> Cluster<M> {
         let (slot, setup) = (self.own(node), self.setup());
         let timing = setup.protocol.timing;
         let timer = Timer::new(env.clock.clone(), timing.base, timing.cap);
+        let (by_hand, manual) = (setup.protocol.manual, slot.trigger.clone());
         let trigger: Box<dyn Trigger> =
-            if setup.protocol.manual { Box::new(slot.trigger.clone()) } else { Box::new(timer) };
+            if by_hand { Box::new(manual) } else { Box::new(Either { manual, timer }) };
         let (schedule, nodes) = (setup.protocol.schedule.clone(), setup.nodes);
         App {
             membership: Box::new(Scheduled { schedule, nodes }),

@@ -6,6 +6,7 @@
 //! who made a block and who accepted it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ struct Inner {
     behaviour: Cell<Behaviour>,
     works: Cell<u64>,
     kept: RefCell<Vec<Hash>>,
+    /// Everything that it has ever taken delivery of.
+    taken: RefCell<BTreeMap<Height, (Block, BlockProof)>>,
     checker: Rc<RefCell<Checker>>,
 }
 
@@ -96,8 +99,9 @@ impl TestApp {
         behaviour: Behaviour,
         checker: Rc<RefCell<Checker>>,
     ) -> Self {
-        let (behaviour, works, kept) = (Cell::new(behaviour), Cell::new(0), RefCell::default());
-        Self(Rc::new(Inner { node, clock, rng, behaviour, works, kept, checker }))
+        let (behaviour, works) = (Cell::new(behaviour), Cell::new(0));
+        let (kept, taken) = (RefCell::default(), RefCell::default());
+        Self(Rc::new(Inner { node, clock, rng, behaviour, works, kept, taken, checker }))
     }
 
     /// How it works at present.
@@ -131,6 +135,20 @@ impl TestApp {
     #[must_use]
     pub fn chain(&self) -> Vec<Hash> {
         self.0.kept.borrow().clone()
+    }
+
+    /// A block that it has taken delivery of, with its proof.
+    #[must_use]
+    pub fn taken(&self, height: Height) -> Option<(Block, BlockProof)> {
+        self.0.taken.borrow().get(&height).cloned()
+    }
+
+    /// Takes in a block that came to it past its engine: by a sync of its own, as an application may
+    /// have one.
+    pub fn adopt(&self, block: &Block, proof: &BlockProof) {
+        self.0.checker.borrow_mut().delivered(self.0.node, block, proof);
+        self.0.kept.borrow_mut().push(block.hash(INSTANCE));
+        self.0.taken.borrow_mut().insert(block.height, (block.clone(), proof.clone()));
     }
 
     async fn take(&self, (least, most): (Duration, Duration)) {
@@ -180,8 +198,7 @@ impl TestApp {
             });
             return Err("the test_app is told to fail".into());
         }
-        self.0.checker.borrow_mut().delivered(self.0.node, block, proof);
-        self.0.kept.borrow_mut().push(block.hash(INSTANCE));
+        self.adopt(block, proof);
         Ok(())
     }
 }

@@ -12,10 +12,11 @@
 //!
 //! ```
 //! use quorate::sim::picture::{Sketch, Window};
+//! use quorate::sim::raft::Raft;
 //! use quorate::sim::script;
 //!
 //! let sketch = Sketch::new(Window::default());
-//! script::draw("cluster 3\nsettle", &sketch)?;
+//! script::draw::<Raft>("cluster 3\nuntil settled", &sketch)?;
 //! let svg = sketch.picture("Three nodes elect a leader").svg();
 //! assert!(svg.contains("leader t1"));
 //! # Ok::<(), String>(())

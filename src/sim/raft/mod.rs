@@ -9,7 +9,8 @@
 //! - [`checker`]: the invariants, on a model of each node's log and disk;
 //! - [`cluster`]: what one can ask of and do to a cluster of raft;
 //! - `faults`: one leader after another is cut off, or told to go;
-//! - [`protocol`]: all of it, as the shared part wants to know it.
+//! - [`protocol`]: all of it, as the shared part wants to know it;
+//! - [`script`]: what scenarios can say of it.
 
 pub mod checker;
 pub mod cluster;
@@ -17,6 +18,7 @@ pub mod events;
 mod faults;
 mod model;
 pub mod protocol;
+pub mod script;
 
 pub use cluster::{Cluster, Settings, Setup, tiny_limits};
 pub use faults::Trouble;
