@@ -14,10 +14,10 @@
 //! # #[cfg(feature = "sim")] {
 //! use std::time::Duration;
 //!
-//! use quorate::sim::cluster::{Cluster, Setup};
 //! use quorate::sim::machine::{Ledger, Write};
+//! use quorate::sim::raft::{Cluster, Setup};
 //!
-//! let mut cluster = Cluster::new(1, Setup::default(), Ledger::default);
+//! let mut cluster: Cluster<Ledger> = Cluster::new(1, Setup::default(), Ledger::default);
 //! cluster.start_all();
 //! let leader = cluster.run_until_led(Duration::from_secs(10)).expect("three nodes elect");
 //!
@@ -47,7 +47,7 @@
 //! | [`kv`] | a replicated map with revisions, transactions, leases and watches |
 //! | `api` | how clients speak to it: JSON over HTTP (feature `sidecar`) |
 //! | `sim` | the simulator (feature `sim`) |
-//! | [`manual`] | architecture, testing, performance, as pages |
+//! | [`manual`] | architecture, [glossary](manual::glossary), [messages](manual::messages), testing, performance, as pages |
 
 #[cfg(feature = "sidecar")]
 pub mod api;
