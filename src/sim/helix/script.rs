@@ -10,7 +10,7 @@
 //! `leader` (`n1`, `none`), `kept` (messages about later heights, a number), and `evidence`: those
 //! that it has caught lying (`n1`, `n1,n3`, `none`), and `trouble`, whether something keeps it from
 //! going on (`some`, `none`). The kinds of liars are those of
-//! [`Lie`](crate::sim::helix::adversary::Lie).
+//! [`Lie`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
