@@ -1,10 +1,14 @@
-//! A candidate: asks whether it would be elected, then asks to be (section 5.2; thesis, section
-//! 9.6 for the first question).
+//! The candidate role: it asks all nodes for a pre-vote and then for their votes.
 //!
-//! Entered with a [`Campaign`], which only a follower makes. Left with [`Elected`], which only this
-//! file makes, when a majority has voted and its own vote is durable; or as a follower, when
-//! somebody else leads or the term is over. A round that decides nothing is tried again after a
-//! random time, from the first question on.
+//! The pre-vote (thesis, section 9.6) asks for no vote yet: it shows that an election can succeed
+//! before the candidate raises its term. Then the candidate increments its term, votes for itself
+//! and sends `RequestVote` to all (section 5.2).
+//!
+//! The scope is entered with a [`Campaign`], which only a follower makes. It returns [`Elected`],
+//! which only this file makes, when a majority has voted for the candidate and its own vote is
+//! durable. It returns a [`Follower`] when another node leads the term, when the node votes for
+//! another candidate, or when the node adopts a higher term. If an election timeout passes without
+//! a result (a split vote), the candidate begins again with the pre-vote.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +22,7 @@ use crate::raft::message::{Ballot, Message, Received};
 use crate::raft::rules::HardState;
 use crate::raft::status::Role;
 
-/// The right to lead a term: a majority has voted for this node in it.
+/// The right to lead a term: a majority has voted for this node in that term.
 #[derive(Debug)]
 pub(crate) struct Elected {
     term: Term,
@@ -31,22 +35,22 @@ impl Elected {
     }
 }
 
-/// How a candidacy ends.
+/// The end of a candidacy.
 pub(crate) enum Outcome {
     /// A majority voted for this node.
     Won(Elected),
-    /// It follows again.
+    /// The node becomes a follower again.
     Lost(Follower),
 }
 
-/// How one round of questions ends.
+/// The result of one round of requests.
 enum Round {
     Won,
     Lost(Follower),
     Undecided,
 }
 
-/// Stands for election until it is decided.
+/// Runs elections until the node is elected or becomes a follower.
 pub(crate) async fn run(core: &Core, campaign: Campaign) -> Result<Outcome, Stop> {
     let alone = core.config.members.len() == 1;
     assert!(alone || core.published.role() == Role::Follower, "only a follower campaigns");
@@ -64,7 +68,7 @@ async fn stand(core: &Core, mut campaign: Campaign) -> Result<Outcome, Stop> {
     loop {
         let transfer = std::mem::take(&mut campaign.transfer);
         if !transfer {
-            match ask(core, Question::WouldYou).await? {
+            match ask(core, Question::PreVote).await? {
                 Round::Won => {}
                 Round::Lost(follower) => return Ok(Outcome::Lost(follower)),
                 Round::Undecided => continue,
@@ -72,7 +76,7 @@ async fn stand(core: &Core, mut campaign: Campaign) -> Result<Outcome, Stop> {
         }
         let term = core.term().next();
         core.set_hard_state(HardState { term, vote: Some(core.me()) });
-        match ask(core, Question::WillYou { transfer }).await? {
+        match ask(core, Question::Vote { transfer }).await? {
             Round::Won => return Ok(Outcome::Won(Elected { term })),
             Round::Lost(follower) => return Ok(Outcome::Lost(follower)),
             Round::Undecided => {}
@@ -82,22 +86,23 @@ async fn stand(core: &Core, mut campaign: Campaign) -> Result<Outcome, Stop> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Question {
-    /// Would you vote for me in the next term? Nobody promises anything.
-    WouldYou,
-    /// Vote for me in this term.
-    WillYou { transfer: bool },
+    /// `PreVote` for the next term. The reply binds no voter.
+    PreVote,
+    /// `RequestVote` for the current term.
+    Vote { transfer: bool },
 }
 
-/// Puts one question to all and counts the answers, until a majority is for it or time is up.
+/// Sends one request to all peers and counts the granted replies, until a majority has granted it
+/// or an election timeout has passed.
 async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
     let last = core.log().last();
     for peer in core.config.peers() {
         match question {
-            Question::WouldYou => {
+            Question::PreVote => {
                 let ballot = Ballot { last, transfer: false };
                 core.send_as(core.term().next(), peer, Message::PreVote(ballot));
             }
-            Question::WillYou { transfer } => {
+            Question::Vote { transfer } => {
                 core.send(peer, Message::RequestVote(Ballot { last, transfer }));
             }
         }
@@ -106,8 +111,8 @@ async fn ask(core: &Core, question: Question) -> Result<Round, Stop> {
     let deadline = core.election_deadline();
     let mut granted = BTreeSet::new();
     loop {
-        // My own vote counts when it is as durable as anybody's.
-        if question == Question::WouldYou || core.hard_state_is_durable() {
+        // The candidate's own vote counts only when it is durable, like every other vote.
+        if question == Question::PreVote || core.hard_state_is_durable() {
             granted.insert(core.me());
         }
         if granted.len() >= needed && granted.contains(&core.me()) {
@@ -137,8 +142,8 @@ fn hear(
     granted: &mut BTreeSet<NodeId>,
 ) -> Option<Follower> {
     match (&received.message, question) {
-        (Message::PreVoteReply { granted: true }, Question::WouldYou)
-        | (Message::RequestVoteReply { granted: true }, Question::WillYou { .. }) => {
+        (Message::PreVoteReply { granted: true }, Question::PreVote)
+        | (Message::RequestVoteReply { granted: true }, Question::Vote { .. }) => {
             granted.insert(received.from);
         }
         (Message::RequestVote(ballot), _) if core.answer_vote(received.from, ballot.last) => {

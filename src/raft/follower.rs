@@ -1,11 +1,14 @@
-//! A follower: obeys the leader of its term, and gives up waiting when it hears none.
+//! The follower role: it copies the leader's log and starts an election when it hears no leader.
 //!
-//! Entered with the leader it follows, if it knows one. Left only to stand for election: because
-//! it heard no leader for its random election timeout, or because its leader told it to take over
-//! (section 5.2; thesis, section 3.10). A higher term is a new tenure of the same role.
+//! The scope is entered with a [`Follower`], which names the leader if the node knows one. It
+//! returns a [`Campaign`] in two cases: the random election timeout has passed without a message
+//! from a leader (section 5.2), or the leader has sent `TimeoutNow` to transfer its leadership
+//! (thesis, section 3.10). When the node adopts a higher term, it stays a follower and begins a new
+//! *tenure*: one tenure is one term of a follower.
 //!
-//! What it acknowledges is what it has verified to be its leader's *and* holds durably; it says so
-//! whenever that grows, whatever made it grow.
+//! A follower checks each `AppendEntries` against its log (section 5.3). It acknowledges the last
+//! index up to which its log is verified to equal the leader's *and* is durable. It sends a new
+//! acknowledgement whenever that index grows.
 
 use bytes::Bytes;
 
@@ -21,7 +24,7 @@ use crate::raft::rules;
 use crate::raft::snapshot::Piece;
 use crate::raft::status::Role;
 
-/// The right to be a follower; everybody has it.
+/// The right to be a follower. Every node has it at any time.
 #[derive(Debug)]
 pub(crate) struct Follower {
     leader: Option<NodeId>,
@@ -29,39 +32,39 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Without a leader: at start, and whenever a new term begins.
+    /// A follower that knows no leader: at the start of a node, and at the start of a term.
     pub(crate) fn leaderless(why: &'static str) -> Self {
         Self { leader: None, why }
     }
 
-    /// Of a leader that was heard in the present term.
+    /// A follower of a leader that was heard in the current term.
     pub(crate) fn of(leader: NodeId) -> Self {
         Self { leader: Some(leader), why: "a leader was heard" }
     }
 
-    /// Why the role before this one was left.
+    /// The reason why the previous role ended.
     pub(crate) fn why(&self) -> &'static str {
         self.why
     }
 }
 
-/// The right to stand for election; only a follower makes one.
+/// The right to start an election. Only a follower makes one.
 #[derive(Debug)]
 pub(crate) struct Campaign {
-    /// The old leader asked for it.
+    /// The leader asked for the election, to transfer its leadership.
     pub(crate) transfer: bool,
     _only_here: (),
 }
 
-/// How a tenure ends.
+/// The end of a tenure.
 enum End {
-    /// A higher term was adopted.
+    /// The node has adopted a higher term.
     Overtaken,
-    /// Nobody leads: stand for election.
+    /// The node starts an election.
     Campaign(Campaign),
 }
 
-/// Follows, tenure after tenure, until it is time to stand for election.
+/// Runs one tenure after another until the node starts an election.
 pub(crate) async fn run(core: &Core, mut me: Follower) -> Result<Campaign, Stop> {
     loop {
         core.enter(Role::Follower, me.leader);
@@ -78,16 +81,16 @@ pub(crate) async fn run(core: &Core, mut me: Follower) -> Result<Campaign, Stop>
     }
 }
 
-/// What a follower knows within one term.
+/// The state of a follower within one term.
 struct Tenure<'a> {
     core: &'a Core,
     leader: Option<NodeId>,
     deadline: Time,
-    /// Up to here my log is my leader's.
+    /// The log is verified to equal the leader's up to this index.
     verified: Index,
     acknowledged: Index,
     round: u64,
-    /// The question to the leader that is under way, and who waits for its answer.
+    /// The `ReadIndex` request without a reply, with the reads that wait for the reply.
     asked: Option<Asked>,
 }
 
@@ -134,7 +137,8 @@ impl Tenure<'_> {
         }
     }
 
-    /// Whether this node itself was late, so that its silence proves nothing about the leader.
+    /// Whether this node's own event loop was late. Messages of a live leader may then still wait
+    /// to be received, so the passed timeout does not show that the leader has failed.
     fn overslept(&self) -> bool {
         let late = self.core.now().since(self.deadline);
         self.core.config.members.len() > 1 && late > self.core.config.timing.heartbeat
@@ -159,20 +163,22 @@ impl Tenure<'_> {
             }
             Message::ForwardDeclined { requests, why } => self.declined(&requests, why),
             Message::ReadIndexReply { id, index } => self.told_read_index(id, index),
-            // Only one who has led in this term is asked, and it may have taken the very same
-            // command then: to decline would let it be proposed twice. The next leader's first
-            // decision lets the sender ask again.
+            // A peer sends this only to the leader of this term. This node led earlier in the term
+            // and may already have proposed the same command, so it must not decline: the sender
+            // would propose the command twice. The sender forwards it again when it applies the
+            // next leader's first entry.
             Message::Forward { .. } => {}
             Message::ReadIndex { id } => {
                 self.core.send(from, Message::ReadIndexReply { id, index: None });
             }
-            // Answers to what an earlier role of mine asked.
+            // Replies to messages that an earlier role of this node sent.
             _ => {}
         }
         None
     }
 
-    /// The leader is alive: it has my obedience for another timeout.
+    /// Notes a message from the leader: starts the election timeout anew and forwards waiting
+    /// requests.
     fn obey(&mut self, leader: NodeId, round: u64) {
         let now = self.core.now();
         self.deadline = self.core.election_deadline();
@@ -180,7 +186,7 @@ impl Tenure<'_> {
         self.core.published.heard_leader(leader, now);
         self.leader.get_or_insert(leader);
         if self.core.machine.borrow().has_queued() || self.core.reads.has_new() {
-            // They waited for a leader, or were declined by one that was none.
+            // These requests waited for a leader, or the previous one no longer led.
             self.forward();
         }
         let patience = 2 * self.core.config.timing.heartbeat;
@@ -195,7 +201,7 @@ impl Tenure<'_> {
         let log = self.core.log();
         let decided = self.core.decided.commit();
         let (prev, entries) = if prev.index < decided {
-            // What is decided is the same everywhere: only what follows it can be new.
+            // Committed entries are the same on every node: only later entries can be new.
             let term = log.term_at(decided).unwrap_or(prev.term);
             let rest = entries.slice(decided.next(), usize::MAX);
             (Position { term, index: decided.min(entries.last().max(prev.index)) }, rest)
@@ -275,7 +281,7 @@ impl Tenure<'_> {
 
     // ---- clients ----
 
-    /// Hands the clients' commands and reads to the leader, if there is one.
+    /// Sends the waiting commands and reads to the leader, if the node knows one.
     fn forward(&mut self) {
         let Some(leader) = self.leader else { return };
         let bytes_max = self.core.config.limits.append_bytes_max;
@@ -292,7 +298,7 @@ impl Tenure<'_> {
         self.ask(leader);
     }
 
-    /// Asks the leader from which index on this node may answer the reads that wait.
+    /// Asks the leader for the read index of the reads that wait (thesis, section 6.4).
     fn ask(&mut self, leader: NodeId) {
         if self.asked.is_some() || !self.core.reads.has_new() {
             return;
@@ -303,7 +309,7 @@ impl Tenure<'_> {
         self.core.send(leader, Message::ReadIndex { id });
     }
 
-    /// The question or its answer was lost: asks under a new number (never the old one).
+    /// Asks again because the request or its reply was lost. Each request has a new number.
     fn ask_again(&mut self) {
         self.asked = None;
         self.core.reads.ask_again();
@@ -315,7 +321,7 @@ impl Tenure<'_> {
             return;
         };
         let Some(index) = index else {
-            // It does not lead any more: asked again when a leader is heard.
+            // The peer no longer leads. The node asks again when it hears a leader.
             return self.core.reads.ask_again();
         };
         self.core.place_reads(&asked.reads, index);

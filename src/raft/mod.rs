@@ -1,27 +1,36 @@
-//! The raft engine: agreement among nodes of which a minority may crash.
+//! The Raft consensus protocol: a cluster of nodes agrees on one log of commands while fewer than
+//! half of them have crashed.
 //!
 //! # The protocol in a page
 //!
-//! Time is cut into *terms*, numbered upwards; a term has at most one *leader*. A node that hears
-//! no leader for a random while stands for election: it asks the others first whether they would
-//! vote for it ([pre-vote](message::Message::PreVote)), and if a majority would, raises its term and
-//! asks for their votes. A node votes once a term, for somebody whose log is at least as long as its
-//! own, and says so when the vote is on its disk. Whoever has a majority leads.
+//! Time is divided into *terms* with ascending numbers. A term has at most one *leader* (section
+//! 5.1). A follower whose election timeout passes without a message from a leader starts an
+//! election (5.2). It first asks the other nodes whether they would vote for it
+//! ([pre-vote](message::Message::PreVote); thesis, section 9.6). If a majority would, it increments
+//! its term, votes for itself and sends [vote requests](message::Message::RequestVote). A node
+//! votes for at most one candidate in a term, and only for a candidate whose log is at least as up
+//! to date as its own (5.4.1). It sends its vote when the vote is on its disk. A candidate with the
+//! votes of a majority becomes the leader.
 //!
-//! The leader takes commands, appends them to its log, and sends them to the others, each append
-//! naming the entry before it. A follower takes an append only after the same entry, removes what
-//! contradicts it, and answers what it holds *durably*. What a majority holds durably in the
-//! leader's own term is *decided*: it will never change, and every node applies it to its state
-//! machine, in order.
+//! The leader appends its clients' commands to its log as *entries* and replicates them with
+//! [`AppendEntries`](message::Message::AppendEntries) messages (5.3). Each such message names the
+//! entry before the new ones. A follower accepts new entries only if its own log contains that
+//! entry. It removes entries that conflict with the leader's, and its reply names the last index
+//! up to which its log is the leader's and *durable*. An entry of the leader's own term that a
+//! majority holds durably is *committed*, and all entries before it are committed too (5.4.2). A
+//! committed entry never changes; the comments also call it *decided*. Every node applies the
+//! committed entries to its state machine, in order.
 //!
-//! A linearizable read notes the index that is decided, makes sure by a round of questions that no
-//! newer leader exists, and waits until its own node has applied as much. What is applied and
-//! covered by a snapshot is forgotten; a node that is too far behind is sent the snapshot.
+//! A linearizable read takes the leader's commit index, waits until a majority confirms that the
+//! leader still leads, and runs when its own node has applied the log up to that index (thesis,
+//! section 6.4). A snapshot replaces the applied entries, and the log drops them. The leader sends
+//! the snapshot to a follower that needs entries which the log no longer has (section 7).
 //!
 //! # The shape
 //!
-//! Figure 4 of the paper *is* the program ([`node`], the function `rule`): three futures, each
-//! entered with a proof that it may be entered and left with a proof of what happened.
+//! The program has the shape of the paper's figure 4 ([`node`], the function `figure_4`): three
+//! futures, one for each role. A role's future takes a value that proves the right to the role,
+//! and returns a value that proves why the role ended.
 //!
 //! ```text
 //!            heard no leader                  a majority voted
@@ -31,40 +40,47 @@
 //!     └──────────────────── Follower (steps down) ◀────┘
 //! ```
 //!
-//! There is no role field to keep in step. What lives and dies with a role is local to its
-//! function; what outlives it (hard state, log, state machine, outbox) is in the node's
-//! [`core`](self#reading-order), which every role borrows. A leader's scope holds one replication
-//! future per peer; stepping down drops them all.
+//! No field stores the role for the protocol to consult. The state of a role is local to the role's
+//! function and is dropped with it. The state that outlives a role (hard state, log, state machine,
+//! outbox) is in `core`, which every role borrows. A leader's scope holds one replication future
+//! per peer; when the leader steps down, all of them are dropped.
 //!
 //! # Invariants
 //!
-//! - Decide, persist, speak: no message leaves before the hard state or the entries that it rests on
-//!   are durable. Only durable entries are acknowledged, by the leader to itself, too.
-//! - The hard state changes in memory in the same poll in which its record goes to the journal, and is
-//!   never taken back. If the record cannot be written, the node stops.
-//! - A role sees messages of its own term only ([the mailbox](self#reading-order) sees to that).
-//! - Nothing that is decided is ever overwritten, on any path.
+//! - A node decides, persists, and then sends: no message leaves before the hard state and the
+//!   entries that it depends on are durable. A leader, too, counts only its durable entries.
+//! - The hard state changes in memory in the same poll in which its record goes to the journal. A
+//!   change is never undone. If the record cannot be written, the node stops.
+//! - A role receives messages of its own term only; `mailbox` drops or holds all others.
+//! - A committed entry is never overwritten.
 //!
 //! # Reading order
 //!
-//! [`rules`] (the paper's figure 2, as pure functions) · [`node`] (figure 4) · `follower` ·
-//! `candidate` · `leader` · `replication` · `reads` · `core` (the node's own scope) · `mailbox` (what
-//! happens next) · `machine` (state machine and waiting clients) · `log` and [`entries`] · `snapshot`
-//! · `recover` · [`message`] · [`event`].
+//! - The roles: [`node`] (figure 4 and the public handle), `follower`, `candidate`, `leader`,
+//!   `replication` (the leader's work for one peer, with `forwarded`), `reads` (the leader's work
+//!   for reads).
+//! - The node: `core` (the state that outlives a role), `mailbox` (the next event for a role),
+//!   `machine` (the state machine and the waiting clients).
+//! - Storage: `hard_state`, `record` (the journal's record kinds), `log`, [`entries`], `snapshot`,
+//!   `recover` (the start of a node).
+//! - The interfaces: [`status`], [`message`], [`event`].
+//! - The rules: [`rules`] (figure 2 as pure functions, each with its sentence of the paper).
 //!
 //! # Where it differs from the paper
 //!
-//! - **Acknowledgements say what is durable**, not what an append did: one is sent whenever that
-//!   grows, so a slow disk needs no bookkeeping of who asked.
-//! - **A follower forwards** its clients' commands, and re-sends one only when an entry of a later
-//!   term has been applied: then the old leader's copy can no longer appear. No client session is
-//!   needed for that; a client's own retries are its own.
-//! - **A vote is refused while a leader is alive** (thesis, section 4.2.3), and a leader that
-//!   hears no quorum for an election timeout steps down (6.2), as does one whose own loop or disk
-//!   is that late: heartbeats alone must not keep a stuck leader in office.
-//! - **A node that overslept** its election timeout because its own loop was stalled waits once
-//!   more instead of standing for election.
-//! - **Membership is fixed** at bootstrap in this version; the journal records it.
+//! - **Acknowledgements name the durable index.** In the paper, a reply tells whether one
+//!   `AppendEntries` succeeded. Here a follower sends a reply whenever its durable index grows, and
+//!   the reply names that index. A follower with a slow disk keeps no list of open requests.
+//! - **A follower forwards its clients' commands** to the leader. It sends a command again only
+//!   after it has applied an entry of a later term, because the old leader's copy can then no
+//!   longer be committed. The forwarding needs no client session (section 8); a client that
+//!   repeats a command by itself proposes it twice.
+//! - **A node refuses its vote while its leader is alive** (thesis, section 4.2.3). A leader steps
+//!   down if no quorum answers it for the shortest election timeout (6.2), and also if its own
+//!   event loop or disk is late by as much: a leader that only sends heartbeats must be replaced.
+//! - **A stalled node waits again.** A follower whose own event loop was late does not start an
+//!   election when its election timeout passes; it waits for one more timeout.
+//! - **The membership is fixed** at bootstrap in this version; the journal records it.
 
 pub(crate) mod candidate;
 pub(crate) mod core;

@@ -1,7 +1,9 @@
-//! Figure 4 of the Raft paper as a program, and the handle on a node that runs it.
+//! The life of a node, as the paper's figure 4 draws it (section 5.1), and the public handle on it.
 //!
-//! [`Node::start`] returns a handle, to be cloned freely, and a [`Life`], to be run on the
-//! embedder's executor. The life holds the roles, and beside them the journal and the snapshots.
+//! A node starts as a follower. A follower becomes a candidate, a candidate becomes the leader or a
+//! follower again, and a leader becomes a follower. [`Node::start`] returns two values: a handle,
+//! which may be cloned, and a [`Life`], which the embedder runs on its executor. The life runs the
+//! roles, the journal and the snapshots side by side.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -42,9 +44,9 @@ async fn figure_4(core: &Core) -> Result<Infallible, Stop> {
     }
 }
 
-/// What ends the work of a node.
+/// The part of a node that ended, with the reason.
 enum Ended {
-    /// The roles have.
+    /// The roles have stopped.
     Roles(Stop),
     /// The journal has failed.
     Journal(Fatal),
@@ -52,7 +54,7 @@ enum Ended {
     Snapshots(Fatal),
 }
 
-/// The life of a node: its roles, its journal and its snapshots, until one of them must stop.
+/// Runs a node: its roles, its journal and its snapshots, until one of them ends.
 pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     let mut journal = pin!(core.journal.run());
     let ended = {
@@ -76,7 +78,7 @@ pub(super) async fn live(core: Rc<Core>) -> Result<(), Fatal> {
     }
 }
 
-/// The roles, until the node must stop. The simulator may drop them at any of their polls.
+/// Runs the roles until the node stops. The simulator may drop them at any of their polls.
 async fn roles(core: &Core) -> Stop {
     #[cfg(feature = "sim")]
     let ended = {
@@ -93,7 +95,7 @@ async fn roles(core: &Core) -> Stop {
 
 /// A handle on a running node; clones are handles on the same one.
 ///
-/// It stays on its thread, like everything of a node:
+/// A node and its handles stay on one thread:
 ///
 /// ```compile_fail
 /// fn needs_send<T: Send>() {}
@@ -115,7 +117,7 @@ impl<M: StateMachine> Node<M> {
     /// Opens the journal, restores the state from it, and makes a node that is ready to run.
     ///
     /// # Errors
-    /// [`Fatal`]: the data directory is locked, damaged, or another node's; see its text.
+    /// [`Fatal`] if the data directory is locked, damaged, or belongs to another node.
     pub fn start(
         config: Config,
         env: Env,
@@ -140,15 +142,16 @@ impl<M: StateMachine> Node<M> {
         Ok((Self { core, machine }, life))
     }
 
-    /// Proposes a command and waits until it is decided and applied here, whoever leads.
+    /// Proposes a command and waits until this node has applied it. Any node takes proposals; a
+    /// follower forwards the command to the leader.
     ///
-    /// A command survives a change of leader: it is handed to the next one when, and only when, it
-    /// can no longer be applied through the one before.
+    /// A command survives a change of leader. The node sends it to the next leader only when the
+    /// old leader's copy can no longer be committed.
     ///
     /// # Errors
     /// [`Refused::outcome`] says whether the command may still take effect.
     ///
-    /// Cancel safe: dropping it abandons the answer; the command is in the log or it is not.
+    /// Cancel safe: dropping the future gives up the answer only; the command may still be applied.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, Refused> {
         let now = self.core.env.clock.now();
         let answer = self.machine.borrow_mut().propose(command, now)?;
@@ -156,11 +159,11 @@ impl<M: StateMachine> Node<M> {
         answer.await.unwrap_or(Err(Refused::ShuttingDown))
     }
 
-    /// Looks at the state linearizably: it shows everything that was answered to anybody before
-    /// this call. On any node.
+    /// Reads the state linearizably: the read sees the effect of every command that any node
+    /// answered before this call. Any node takes reads.
     ///
     /// # Errors
-    /// [`Refused`] if no quorum confirms in time. Nothing has happened then.
+    /// [`Refused`] if no quorum confirms the leader in time. The state is unchanged then.
     ///
     /// Cancel safe.
     pub async fn read<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refused> {
@@ -170,18 +173,18 @@ impl<M: StateMachine> Node<M> {
         Ok(self.read_stale(look))
     }
 
-    /// Looks at this node's present state, which may be behind.
+    /// Reads this node's own state, which may be older than the leader's.
     pub fn read_stale<T>(&self, look: impl FnOnce(&M) -> T) -> T {
         look(self.machine.borrow().state())
     }
 
-    /// Its present term.
+    /// The node's current term.
     #[must_use]
     pub fn term(&self) -> Term {
         self.core.term()
     }
 
-    /// This moment of the node.
+    /// The node's current status.
     #[must_use]
     pub fn status(&self) -> Status {
         let core = &self.core;
@@ -208,15 +211,15 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Hands the node over to the simulator's cancel injector, before its life begins.
+    /// Lets the simulator's cancel injector drop the node's roles. Call it before the life begins.
     #[cfg(feature = "sim")]
     pub(crate) fn expose_to(&self, injector: crate::scope::cancel::CancelInjector) {
         self.core.cancel_injector.replace(injector);
     }
 
-    /// Ends the node's life in good order: a leader hands over, what was submitted is synced,
-    /// everybody who waits is told, and [`Life`] returns. Returns at once; await the life for the
-    /// end.
+    /// Ends the node's life in good order: a leader transfers its leadership, the journal syncs its
+    /// submitted records, the waiting clients are refused, and [`Life`] returns. This function
+    /// returns at once; await the life for the end.
     pub fn shutdown(&self) {
         self.core.shutdown.ask(&self.core.wake);
     }
@@ -259,7 +262,7 @@ mod tests {
         }
     }
 
-    /// A node whose life nobody polls: requests wait.
+    /// A node whose life is never polled: its requests wait.
     fn idle() -> (Node<Nothing>, Life) {
         let mut config = Config::new(NodeId(1), ClusterId(1), [NodeId(1)]).expect("valid");
         config.limits.proposals_max = 3;
