@@ -1,15 +1,17 @@
-//! Which of a peer's requests a leader has seen: a frame may come twice, a command is taken once.
+//! The forwarded requests of one peer that a leader has taken. The network may deliver a message
+//! twice; the leader proposes each forwarded command once.
 //!
-//! Requests are numbered without gaps, so what was seen is a few ranges, usually one. It belongs to
-//! the leader's scope: a frame of an earlier term does not pass the mailbox.
+//! A peer numbers its requests without gaps, so the set is a few ranges, usually one. The set lives
+//! in the leader's scope and is dropped with it: the mailbox drops messages of an earlier term.
 
 use std::collections::BTreeMap;
 
-/// Ranges remembered. Above that the two lowest are joined, and a request between them counts as
-/// seen: it is lost, as a frame may be, and its client is told "unknown" in time.
+/// The limit of the number of ranges. Above it, the two lowest ranges are joined, and a request
+/// between them counts as taken: it is lost like a message, and its client is refused with an
+/// unknown outcome when its time is up.
 const RANGES_MAX: usize = 1024;
 
-/// The request numbers of one peer that have come in one term.
+/// The numbers of the requests that one peer has forwarded in one term.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded {
     /// Each range by its first number, with the number after its last.
@@ -17,7 +19,7 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
-    /// Whether the request comes for the first time; it has come then.
+    /// Adds a request; false if it was there.
     pub(crate) fn is_new(&mut self, request: u64) -> bool {
         let Some(after) = request.checked_add(1) else {
             return false;

@@ -1,9 +1,10 @@
-//! A leader: puts entries into the log, has them copied to every peer, and decides them when a
-//! majority holds them durably (sections 5.3 and 5.4).
+//! The leader role: it appends entries to the log, replicates them to every peer, and commits them
+//! when a majority holds them durably (sections 5.3 and 5.4).
 //!
-//! Entered with [`Elected`]. Left only by stepping down: a higher term exists, no quorum answers, or
-//! this node itself is late. One replication future per peer lives in this scope; leaving it drops
-//! them all, and not a byte of the old term leaves afterwards.
+//! The scope is entered with [`Elected`]. A leader steps down when it adopts a higher term, when no
+//! quorum answers it (thesis, section 6.2), or when its own event loop or disk is late. The scope
+//! holds one replication future per peer. When it ends, all of them are dropped, and no append of
+//! the old term leaves afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,25 +30,27 @@ use crate::raft::status::{PeerStatus, Role};
 use crate::scope::first::{First, first};
 use crate::scope::nursery::Nursery;
 
-/// How long a decision may stay untold to a peer that nobody waits at: it goes with the next
-/// append, or by itself after this. Watches on followers are late by as much.
+/// The longest time until a peer without waiting clients is told a new commit index. The next
+/// append carries the index; without an append, the leader sends it alone after this time. A watch
+/// on a follower is late by at most this time.
 const TELL_AFTER: Duration = Duration::from_millis(10);
 
-/// What a leader knows within its term, shared with its replication futures.
+/// The state of a leader within its term. Its replication futures share it.
 pub(crate) struct Lead<'a> {
     pub(crate) core: &'a Core,
     pub(crate) term: Term,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     reads: RefCell<Reads>,
-    /// Counts heartbeats: a peer that was sent nothing since the last one is sent a sign of life.
+    /// The number of heartbeats so far. At each one, a peer that was sent nothing since the one
+    /// before is sent an empty append.
     beat: Cell<u64>,
-    /// The no-op with which this term began.
+    /// The index of the no-op entry with which this leader began its term.
     noop: Index,
     beat_due: Cell<Time>,
     tell_due: Cell<Time>,
 }
 
-/// Leads until it must step down.
+/// Leads until the node steps down.
 pub(crate) async fn run(core: &Core, elected: Elected) -> Result<Follower, Stop> {
     assert_eq!(elected.term(), core.term(), "elected in the present term");
     assert!(core.hard_state_is_durable(), "its own vote is on disk");
@@ -72,24 +75,25 @@ impl<'a> Lead<'a> {
             beat_due: Cell::new(now + core.config.timing.heartbeat),
             tell_due: Cell::new(Time::NEVER),
         };
-        // Section 8: a no-op of its own term, so that what its predecessors left gets decided.
+        // Section 8: the first entry of a leader is a no-op. When it is committed, the entries of
+        // earlier leaders before it are committed, too.
         let mut noop = Builder::new(last.next(), lead.term, HEADER);
         noop.push(Kind::Noop, Origin { node: core.me(), request: 0 }, &[]);
         lead.append(noop);
         lead
     }
 
-    /// The latest heartbeat.
+    /// The number of the latest heartbeat.
     pub(crate) fn beat(&self) -> u64 {
         self.beat.get()
     }
 
-    /// The latest round of reads.
+    /// The number of the latest round of reads.
     pub(crate) fn round(&self) -> u64 {
         self.reads.borrow().round()
     }
 
-    /// Returns why it ended.
+    /// Serves events until the node steps down, and returns the reason.
     async fn tenure(&self) -> Result<&'static str, Stop> {
         let mut replications = Nursery::new();
         for peer in self.peers.values() {
@@ -139,7 +143,7 @@ impl<'a> Lead<'a> {
                 self.start_reads();
             }
             Message::RequestVote(ballot) => {
-                // It has voted for itself, so this is a no.
+                // A leader has voted for itself in this term, so the answer is no.
                 self.core.answer_vote(received.from, ballot.last);
             }
             _ => {}
@@ -164,7 +168,7 @@ impl<'a> Lead<'a> {
         self.peers.values().for_each(|peer| peer.wake.notify());
     }
 
-    /// Decides what a majority holds durably.
+    /// Commits the entries that a majority holds durably.
     fn advance(&self) {
         let log = self.core.log();
         let mut matches: Vec<u64> = self.peers.values().map(|peer| peer.matched().0).collect();
@@ -256,7 +260,7 @@ impl<'a> Lead<'a> {
 
     // ---- reads ----
 
-    /// Starts a round of asking all peers whether this node still leads, if anybody reads.
+    /// Starts a round of reads, if reads wait: all peers are asked whether this node still leads.
     fn start_reads(&self) {
         if !rules::may_start_read(self.core.decided.commit(), self.noop) {
             return;
@@ -267,7 +271,7 @@ impl<'a> Lead<'a> {
         }
     }
 
-    /// Answers the reads of a round that a majority has confirmed.
+    /// Answers the reads of the round, if a majority has confirmed it.
     fn confirm_reads(&self) {
         let round = self.reads.borrow().round();
         let confirmed = self.peers.values().filter(|peer| peer.round() >= round).count() + 1;
@@ -307,8 +311,8 @@ impl<'a> Lead<'a> {
         Ok(())
     }
 
-    /// Whether this node may go on leading: it is on time, its disk is, and a quorum answers
-    /// (thesis, section 6.2).
+    /// Whether this node may go on leading: its event loop and its disk are on time, and a quorum
+    /// answers (thesis, section 6.2).
     fn check(&self, now: Time, late: Duration) -> Result<(), &'static str> {
         let patience = self.core.lateness_max();
         if late > patience {
@@ -325,7 +329,8 @@ impl<'a> Lead<'a> {
         Ok(())
     }
 
-    /// Tells the peer that has everything to take over, if there is one.
+    /// Transfers the leadership to a peer that has the whole log, if there is one (thesis, section
+    /// 3.10).
     fn hand_over(&self) {
         let last = self.core.log().last().index;
         if let Some(peer) = self.peers.values().find(|peer| peer.matched() == last) {

@@ -1,10 +1,14 @@
-//! Linearizable reads on the leader, in rounds (thesis, section 6.4): note the commit index, ask
-//! all peers whether they still follow, and when a majority says so, that index is one from which
-//! on any node may answer.
+//! The leader's part of linearizable reads: the read index of the thesis, section 6.4.
 //!
-//! One round is under way at a time; a read that comes meanwhile waits for the next one. A round's
-//! number is never used again, so an old answer confirms nothing new. The reads themselves are in
-//! the node's table: a leader that ends leaves them there for the next one.
+//! The leader answers reads in *rounds*. At the start of a round it stores its commit index as the
+//! read index. Its next append to each peer carries the number of the round, and the replies carry
+//! it back. When a majority has replied, the leader was still the leader after the round began.
+//! Each read of the round then runs on its own node as soon as that node has applied the log up to
+//! the read index.
+//!
+//! One round is open at a time; a read that arrives meanwhile waits for the next round. Each round
+//! has a new number, so an old reply confirms no later round. The node's table of reads outlives
+//! the leader: when the leader steps down, its open reads stay there for the next leader.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +16,7 @@ use crate::id::{Index, NodeId};
 use crate::raft::core::Core;
 use crate::raft::message::Message;
 
-/// The reads of one leader's tenure.
+/// The rounds of reads of one leader in one term.
 #[derive(Default)]
 pub(crate) struct Reads {
     round: u64,
@@ -21,18 +25,19 @@ pub(crate) struct Reads {
     remote: BTreeMap<NodeId, u64>,
 }
 
-/// Who is to be told an index.
+/// The read index of a round, and the reads that are answered with it.
 #[derive(Default)]
 pub(crate) struct Answers {
     index: Index,
-    /// Reads of this node.
+    /// The reads of this node.
     local: Vec<u64>,
-    /// The latest question of each peer: it has given up the ones before.
+    /// The latest request of each peer. A peer gives up its earlier ones.
     remote: BTreeMap<NodeId, u64>,
 }
 
 impl Answers {
-    /// Tells the index: peers by message, clients of this node as soon as it has applied as much.
+    /// Answers the peers with the read index, and lets this node's reads run when it has applied
+    /// the log up to that index.
     pub(crate) fn give(self, core: &Core) {
         let index = self.index;
         for (peer, id) in self.remote {
@@ -43,17 +48,17 @@ impl Answers {
 }
 
 impl Reads {
-    /// The latest round.
+    /// The number of the latest round.
     pub(crate) fn round(&self) -> u64 {
         self.round
     }
 
-    /// A follower wants to read.
+    /// Takes in a follower's request for a read index.
     pub(crate) fn ask_remote(&mut self, peer: NodeId, id: u64) {
         self.remote.insert(peer, id);
     }
 
-    /// Starts a round at the commit index for all who wait, unless one is under way.
+    /// Starts a round for all waiting reads, unless one is open. Returns whether it has started.
     pub(crate) fn start(&mut self, core: &Core) -> bool {
         if self.under_way.is_some() || (self.remote.is_empty() && !core.reads.has_new()) {
             return false;
@@ -64,7 +69,7 @@ impl Reads {
         true
     }
 
-    /// The round has been confirmed by a majority.
+    /// Ends the open round, which a majority has confirmed, and returns its reads.
     pub(crate) fn confirmed(&mut self) -> Option<Answers> {
         self.under_way.take()
     }

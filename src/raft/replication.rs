@@ -1,12 +1,15 @@
-//! One future per peer, owned by the leader's scope: it makes the peer's log equal to the leader's.
+//! The replication of a leader's log to one peer (sections 5.3 and 7).
 //!
-//! It only reads the log. Its three modes are functions, each returning the next one:
+//! The leader's scope owns one such future per peer. The future reads the log and never writes it.
+//! It has three modes; each is a function that returns the next mode:
 //!
-//! - [`probe`]: where do our logs part? One question at a time.
-//! - [`stream`]: append after append, without waiting for answers, within limits.
-//! - [`send_snapshot`]: what the peer needs is no longer in the log; piece after piece.
+//! - [`probe`] finds the last entry that both logs share. It sends one empty append at a time.
+//! - [`stream`] sends the entries after it, without waiting for replies, within limits.
+//! - [`send_snapshot`] sends the snapshot, one piece at a time, when the log no longer has the
+//!   entries that the peer needs.
 //!
-//! The leader hears the peer's answers and writes them into [`Peer`]; its `wake` makes this future look.
+//! The leader receives the peer's replies, writes them into [`Peer`] and notifies the peer's
+//! `wake`, on which the future waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,43 +25,43 @@ use crate::raft::message::{AppendOutcome, INSTALLED, Message, Position};
 use crate::raft::snapshot::Meta;
 use crate::scope::notify::Notify;
 
-/// What the leader knows of a peer.
+/// The leader's state for one peer: the paper's `nextIndex` and `matchIndex`, and more.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
-    /// Rung when there may be something to send.
+    /// Notified when there may be something to send.
     pub(crate) wake: Notify,
     progress: RefCell<Progress>,
     heard: Cell<Time>,
-    /// The latest round of the leader's reads that it has answered.
+    /// The latest round of reads that the peer has confirmed.
     round: Cell<u64>,
-    /// The last entry that a client of this peer waits for.
+    /// The last index that a client of the peer waits for.
     awaited: Cell<Index>,
-    /// The requests of its clients that it has forwarded in this term.
+    /// The requests that the peer has forwarded in this term.
     forwarded: RefCell<Forwarded>,
-    /// Tell it of the decision now, even if there is nothing else to say.
+    /// Whether the peer must be told the commit index now, even without new entries.
     tell: Cell<bool>,
     told: Cell<Index>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    /// What it has durably, as far as is known.
+    /// The peer is known to hold the leader's log durably up to this index (`matchIndex`).
     matched: Index,
     next: Index,
-    /// Appends sent and not answered: their last entries and bytes.
+    /// The appends without a reply: for each, its last index and its size in bytes.
     in_flight: VecDeque<(Index, usize)>,
     in_flight_bytes: usize,
-    /// It refused an append: look next after this.
+    /// The peer has refused an append; the next append is tried just after this index.
     refused: Option<Index>,
-    /// How much it has of the snapshot that covers this.
+    /// The snapshot that the peer receives, and how many bytes of it the peer has.
     installed: Option<(Position, u64)>,
-    /// The round, and the beat, of the last message sent.
+    /// The round of reads and the heartbeat at which the last message was sent.
     sent_round: u64,
     sent_beat: u64,
 }
 
-/// What to do next.
+/// The mode that follows.
 enum Mode {
     Probe,
     Stream,
@@ -105,14 +108,14 @@ impl Peer {
         self.round.get()
     }
 
-    /// Takes in an answer to an append.
+    /// Takes in a reply to an append.
     pub(crate) fn hear(&self, lead: &Lead<'_>, round: u64, outcome: AppendOutcome) {
         self.heard_round(lead.core.now(), round);
         let last = lead.core.log().last().index;
         let mut progress = self.progress.borrow_mut();
         match outcome {
             AppendOutcome::Matched(index) if index <= last => progress.matched_to(index),
-            // An old refusal, of what has matched since, says nothing.
+            // A refusal at or before the matched index is old and is ignored.
             AppendOutcome::Conflict { refused, hint } if refused > progress.matched => {
                 progress.refused = Some(hint.min(refused.prev()));
             }
@@ -122,7 +125,7 @@ impl Peer {
         self.wake.notify();
     }
 
-    /// Takes in an answer to a piece of a snapshot.
+    /// Takes in a reply to a piece of a snapshot.
     pub(crate) fn hear_install(&self, now: Time, round: u64, covers: Position, have: u64) {
         self.heard_round(now, round);
         self.progress.borrow_mut().installed = Some((covers, have));
@@ -134,24 +137,24 @@ impl Peer {
         self.round.set(self.round.get().max(round));
     }
 
-    /// Whether it forwards this request for the first time in this term; it has then.
+    /// Marks a request as forwarded by the peer in this term; false if it was marked before.
     pub(crate) fn is_new(&self, request: u64) -> bool {
         self.forwarded.borrow_mut().is_new(request)
     }
 
-    /// A client of this peer waits for the entry at `index`.
+    /// Notes that a client of the peer waits for the entry at `index`.
     pub(crate) fn waits_for(&self, index: Index) {
         self.awaited.set(index);
     }
 
-    /// Everything up to `commit` is decided: tells it at once if a client waits there.
+    /// Takes in a new commit index; the peer is told it at once if a client waits there.
     pub(crate) fn decided(&self, commit: Index) {
         if self.awaited.get() > self.told.get() {
             self.tell(commit);
         }
     }
 
-    /// Tells it of the decision, unless it has been told.
+    /// Tells the peer the commit index, unless the peer has been told it.
     pub(crate) fn tell(&self, commit: Index) {
         if self.told.get() < commit {
             self.tell.set(true);
@@ -170,7 +173,7 @@ impl Progress {
         }
     }
 
-    /// Goes back to just after `index`; what was in flight is given up.
+    /// Goes back to just after `index` and forgets the appends in flight.
     fn back_to(&mut self, index: Index) {
         self.next = index.max(self.matched).next();
         self.in_flight.clear();
@@ -195,8 +198,8 @@ pub(crate) async fn run(lead: &Lead<'_>, peer: &Peer) -> Fatal {
     }
 }
 
-/// Asks, with an empty append, whether the peer has the entry before `next`; once a heartbeat,
-/// until it answers.
+/// Asks the peer, with an empty append, whether its log has the entry before `next`. Repeats the
+/// append at each heartbeat until the peer replies.
 async fn probe(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     loop {
         let next = peer.next();
@@ -222,7 +225,7 @@ async fn probe(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     }
 }
 
-/// Sends what there is, without waiting for answers, as far as the limits allow.
+/// Sends new entries without waiting for replies, as far as the limits allow.
 async fn stream(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     let limits = &lead.core.config.limits;
     loop {
@@ -261,14 +264,14 @@ fn has_room(peer: &Peer, appends_max: usize, bytes_max: usize) -> bool {
     progress.in_flight.len() < appends_max && progress.in_flight_bytes < bytes_max
 }
 
-/// Whether the peer must be sent something although there are no entries for it: a round of reads,
-/// a sign of life, a decision that somebody waits for.
+/// Whether the peer must be sent an append without entries: for a round of reads, as a heartbeat,
+/// or for a commit index that a client waits for.
 fn must_speak(lead: &Lead<'_>, peer: &Peer) -> bool {
     let progress = peer.progress.borrow();
     progress.sent_round < lead.round() || progress.sent_beat < lead.beat() || peer.tell.get()
 }
 
-/// Sends an append; false if the entry before it is no longer known.
+/// Sends an append. Returns false if the log no longer has the term of the entry before it.
 fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
     let index = entries.first().prev();
     let term = match index {
@@ -285,7 +288,7 @@ fn send_append(lead: &Lead<'_>, peer: &Peer, entries: Entries) -> bool {
     true
 }
 
-/// Notes that something is sent now, and returns the round to send with it.
+/// Notes that a message is sent now, and returns the round of reads to send with it.
 fn speak(lead: &Lead<'_>, peer: &Peer) -> u64 {
     let round = lead.round();
     let mut progress = peer.progress.borrow_mut();
@@ -294,7 +297,8 @@ fn speak(lead: &Lead<'_>, peer: &Peer) -> u64 {
     round
 }
 
-/// Sends the latest snapshot, one piece in flight, again at every heartbeat without an answer.
+/// Sends the latest snapshot with one piece in flight. Repeats the piece at each heartbeat until
+/// the peer replies.
 async fn send_snapshot(lead: &Lead<'_>, peer: &Peer) -> Result<Mode, Fatal> {
     let snapshot = lead.core.journal.snapshot();
     let snapshot = snapshot.expect("entries are forgotten only when a snapshot covers them");
