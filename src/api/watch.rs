@@ -10,7 +10,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use futures_lite::future::yield_now;
+use futures_lite::FutureExt;
+use futures_lite::future::{pending, yield_now};
 use hyper::Response;
 use hyper::body::Incoming;
 
@@ -28,7 +29,7 @@ use crate::api::stream::{Requests, error_line, line};
 use crate::env::Time;
 use crate::kv::types::WatchRequest;
 use crate::kv::{Store, Watcher};
-use crate::scope::first::{First, first};
+use crate::scope::first::Named;
 use crate::scope::notify::Notify;
 
 /// The id in an answer that is about no watch, or about one that never was.
@@ -122,29 +123,20 @@ impl Session {
 
     /// The one wait of the loop. Requests come first: they are few.
     async fn happened(&self, requests: &mut Requests<Watch>, open: bool) -> Happened {
+        let closing = self.shared.closing.notified().named(|()| Happened::Closing);
         let asked = async {
-            if open { Happened::Asked(requests.next().await) } else { std::future::pending().await }
+            if open { requests.next().await } else { pending().await }
         };
-        let changed = async {
-            self.wake.notified().await;
-            Happened::Changed
-        };
-        let closing = async {
-            self.shared.closing.notified().await;
-            Happened::Closing
-        };
+        let changed = self.wake.notified().named(|()| Happened::Changed);
         let quiet = async {
             if self.watches.values().any(|watching| watching.progress_notify) {
                 self.shared.clock.sleep_until(self.progress_at).await;
-                Happened::Quiet
             } else {
-                std::future::pending().await
+                pending::<()>().await;
             }
         };
-        match first(first(closing, asked), first(changed, quiet)).await {
-            First::A(First::A(happened) | First::B(happened))
-            | First::B(First::A(happened) | First::B(happened)) => happened,
-        }
+        let quiet = quiet.named(|()| Happened::Quiet);
+        closing.or(asked.named(Happened::Asked)).or(changed).or(quiet).await
     }
 
     async fn handle(&mut self, request: Watch) {
