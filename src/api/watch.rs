@@ -124,9 +124,7 @@ impl Session {
     /// The one wait of the loop. Requests come first: they are few.
     async fn happened(&self, requests: &mut Requests<Watch>, open: bool) -> Happened {
         let closing = self.shared.closing.notified().named(|()| Happened::Closing);
-        let asked = async {
-            if open { requests.next().await } else { pending().await }
-        };
+        let asked = async { if open { requests.next().await } else { pending().await } };
         let changed = self.wake.notified().named(|()| Happened::Changed);
         let quiet = async {
             if self.watches.values().any(|watching| watching.progress_notify) {
