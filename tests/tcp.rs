@@ -31,7 +31,7 @@ struct Node {
     counters: Counters,
     address: SocketAddr,
     wake: Notify,
-    running: Task<()>,
+    running: Task,
 }
 
 impl Node {

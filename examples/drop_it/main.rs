@@ -109,7 +109,7 @@ struct Cluster {
     bench: Rc<Bench>,
     engines: BTreeMap<NodeId, Engine>,
     triggers: BTreeMap<NodeId, Manual>,
-    tasks: Vec<quorate::env::spawn::Task<()>>,
+    tasks: Vec<quorate::env::spawn::Task>,
 }
 
 fn cluster(bench: &Rc<Bench>, spawner: &Spawner) -> Cluster {

@@ -169,7 +169,7 @@ struct Crowd {
     shared: Rc<Shared>,
     spawner: Spawner,
     http: http1::Builder,
-    tasks: RefCell<BTreeMap<u64, Task<()>>>,
+    tasks: RefCell<BTreeMap<u64, Task>>,
     gone: Rc<Gone>,
 }
 

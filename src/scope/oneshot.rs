@@ -65,6 +65,14 @@ impl<T> Drop for Reply<T> {
     }
 }
 
+impl<T> Answer<T> {
+    /// Whether waiting is over: there is an answer, or there will be none.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !matches!(*self.0.borrow(), Slot::Waiting(_))
+    }
+}
+
 impl<T> Future for Answer<T> {
     type Output = Option<T>;
 
@@ -109,7 +117,9 @@ mod tests {
     #[test]
     fn a_dropped_reply_answers_nobody_will() {
         let (reply, answer) = oneshot::<u8>();
+        assert!(!answer.is_settled());
         drop(reply);
+        assert!(answer.is_settled());
         assert_eq!(block_on(answer), None);
     }
 

@@ -87,7 +87,7 @@ impl<M: Digest> fmt::Debug for Client<M> {
 /// The clients of one cluster. Dropping them cancels what they wait for.
 pub struct Clients {
     closed: Rc<Cell<bool>>,
-    tasks: Vec<Task<()>>,
+    tasks: Vec<Task>,
 }
 
 impl Clients {

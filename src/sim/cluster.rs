@@ -103,7 +103,7 @@ pub type Handle<M> = Node<Probe<M>>;
 struct Living<P: Protocol> {
     group: Group,
     /// What owns all its tasks.
-    root: Task<()>,
+    root: Task,
     handle: P::Handle,
     ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
     paused: bool,

@@ -127,7 +127,7 @@ pub struct Script<P: Play> {
     detail: Detail,
     patience: Duration,
     requests: Requests,
-    clients: Vec<Task<()>>,
+    clients: Vec<Task>,
     blow: Option<explore::Blow<P>>,
     sketch: Option<Sketch>,
 }

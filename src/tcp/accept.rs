@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// An accepted connection.
 #[derive(Debug)]
 struct Guest {
-    task: Task<()>,
+    task: Task,
     /// It has not yet said hello.
     stranger: Rc<Cell<bool>>,
 }

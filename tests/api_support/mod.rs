@@ -36,8 +36,8 @@ pub(crate) struct Served {
     pub(crate) spawner: Spawner,
     pub(crate) time: Rc<VirtualClock>,
     stop: Sender<()>,
-    serving: Task<()>,
-    lives: Vec<Task<()>>,
+    serving: Task,
+    lives: Vec<Task>,
 }
 
 /// An answer, as far as a test looks.
@@ -72,7 +72,7 @@ pub(crate) fn with_helix<F: AsyncFn(&Served)>(limits: ApiLimits, served: u64, te
 }
 
 /// A node to be served, the tasks that it needs, and how to end it.
-type Started = (Node<Store>, Vec<Task<()>>);
+type Started = (Node<Store>, Vec<Task>);
 
 fn serve<F: AsyncFn(&Served)>(
     limits: ApiLimits,
@@ -141,7 +141,7 @@ fn open(
     spawner: Spawner,
     time: Rc<VirtualClock>,
     node: Node<Store>,
-    lives: Vec<Task<()>>,
+    lives: Vec<Task>,
     limits: ApiLimits,
 ) -> Served {
     let listener = TcpListener::bind(([127, 0, 0, 1], 0)).expect("a free port");

@@ -59,7 +59,7 @@ pub(crate) type Gate = Box<dyn FnMut(NodeId, NodeId, &Message) -> bool>;
 
 struct Slot {
     disk: Disk,
-    living: Option<(Node<List>, Wire, Task<()>)>,
+    living: Option<(Node<List>, Wire, Task)>,
 }
 
 /// A cluster.
@@ -229,7 +229,7 @@ impl Rig {
 /// Something that was begun.
 pub(crate) struct Begun<T> {
     answer: Rc<RefCell<Option<T>>>,
-    _task: Task<()>,
+    _task: Task,
 }
 
 impl<T> Begun<T> {

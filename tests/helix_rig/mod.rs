@@ -69,7 +69,7 @@ struct Living {
     engine: Engine,
     wire: Wire,
     group: Group,
-    root: Task<()>,
+    root: Task,
     ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
 }
 

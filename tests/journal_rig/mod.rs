@@ -5,11 +5,11 @@
 use std::rc::Rc;
 
 use futures_lite::future::block_on;
+use quorate::Fatal;
 use quorate::env::clock::VirtualClock;
 use quorate::env::{Clock, Rng};
 use quorate::journal::{Journal, Lsn, Options, Record, SnapshotError};
 use quorate::sim::disk::SimDisk;
-use quorate::{Fatal, env::spawn::Task};
 use smol::LocalExecutor;
 
 /// A disk and a clock: what outlives a node.
@@ -25,7 +25,7 @@ pub struct Life {
     /// What was replayed at its start.
     pub records: Vec<Record>,
     pub time: Rc<VirtualClock>,
-    driver: Option<Task<Fatal>>,
+    driver: Option<smol::Task<Fatal>>,
     executor: Rc<LocalExecutor<'static>>,
 }
 

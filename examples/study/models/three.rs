@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
-use quorate::env::spawn::Task;
 use quorate::scope::first::{First, first};
+use smol::Task;
 
 use super::{Block, Context, Host};
 

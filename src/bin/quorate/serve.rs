@@ -135,7 +135,7 @@ fn configure(
     member: &Member,
     clock: &Clock,
     spawner: &Spawner,
-) -> Option<Task<()>> {
+) -> Option<Task> {
     let wish = settings.store;
     if wish == StoreLimits::default() {
         return None;

@@ -102,10 +102,10 @@ pub(crate) struct Parts {
 pub(crate) struct Member {
     pub(crate) node: Node<Store>,
     stop: Notify,
-    gateway: Task<()>,
-    life: Task<()>,
+    gateway: Task,
+    life: Task,
     ended: Answer<Result<(), Fatal>>,
-    transport: Option<Task<()>>,
+    transport: Option<Task>,
 }
 
 impl Member {

@@ -128,7 +128,7 @@ fn recover<P: Play>(mut script: Script<P>, before: impl Fn(&mut Cluster<P>)) -> 
 impl<P: Play> Script<P> {
     /// Ends the fates of messages and sends the held ones on their way; gives the cluster away, and
     /// its clients, who go on waiting.
-    fn open(self) -> Result<(Cluster<P>, Vec<Task<()>>), String> {
+    fn open(self) -> Result<(Cluster<P>, Vec<Task>), String> {
         let cluster = self.cluster.ok_or("a scenario without a cluster")?;
         let now = cluster.world().now();
         cluster.world().network(|network| {
