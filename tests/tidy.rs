@@ -382,3 +382,26 @@ fn every_test_that_the_manual_names_exists() {
     }
     report(&trouble);
 }
+
+/// The tables of messages have a row for each message of the code, in its order, and no other.
+#[test]
+fn the_tables_of_messages_name_every_message() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file of the project");
+    let page = read("src/manual/messages.md");
+    let chapters: Vec<_> = page.split("\n## ").skip(1).collect();
+    let code = ["src/raft/message.rs", "src/helix/protocol/message.rs"];
+    for (chapter, path) in chapters.iter().zip(code) {
+        let table = chapter.lines().skip_while(|line| !line.starts_with("| message |")).skip(2);
+        let rows = table.take_while(|line| line.starts_with('|'));
+        let rows: Vec<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        let source = read(path);
+        let body = source.split("pub enum Message {").nth(1).expect("the messages");
+        let body = body.split("\n}").next().expect("their end");
+        let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
+        let variants = variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+        let variants = variants.filter_map(|line| line.split([' ', '(', ',']).next());
+        assert_eq!(rows, variants.collect::<Vec<_>>(), "left: the page; right: {path}");
+    }
+    assert_eq!(chapters.len(), code.len(), "one chapter for each engine");
+}
