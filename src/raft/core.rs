@@ -1,24 +1,24 @@
-//! The node scope: what outlives every role.
+//! The state of a node that outlives its roles: the paper's figure 2, without the leader's part.
 //!
-//! A role borrows it for as long as it lasts, and asks it one thing: [`Core::next`], what happens
-//! next? The state of the node is in rooms: each room has private fields, and one method for each
-//! change.
+//! A role borrows the core while it runs, and waits on one function only: [`Core::next`] returns
+//! the next event. The state is divided among types with private fields and one method for each
+//! change:
 //!
-//! | room | what it owns |
+//! | type | state |
 //! |---|---|
-//! | [`HardStates`] | the term and the vote, and their records |
-//! | [`Log`] | the entries, and which of them are durable |
-//! | [`Decided`] | how far the log is decided, and applied |
-//! | [`Outbox`] | what may be said when the hard state is durable |
-//! | [`AnyMachine`] | the state machine, and the clients that wait for it |
-//! | [`Reads`] | the reads that wait |
-//! | [`Snapshots`] | the snapshot that is built or comes in |
-//! | [`Mailbox`] | what is to happen next, and when it is now |
-//! | [`Published`] | what the outside sees of the present role |
+//! | [`HardStates`] | the term and the vote (section 5.2), and their journal records |
+//! | [`Log`] | the entries, and the index up to which they are durable (5.3) |
+//! | [`Decided`] | the commit index and the applied index |
+//! | [`Outbox`] | the messages that wait until the hard state is durable |
+//! | [`AnyMachine`] | the state machine, and its waiting clients |
+//! | [`Reads`] | the waiting reads |
+//! | [`Snapshots`] | the snapshot that is built or received (7) |
+//! | [`Mailbox`] | the next event, and the time of the current one |
+//! | [`Published`] | the status of the current role, for the handle |
 //!
-//! Order of work, always: decide, persist, speak. The hard state changes in memory in the same poll
-//! in which its record is handed to the journal, and is never taken back; a message leaves only when
-//! the hard state that it rests on is durable.
+//! The order is always: decide, persist, send. The hard state changes in memory in the same poll in
+//! which its record goes to the journal, and a change is never undone. A message leaves when the
+//! hard state of its term is durable.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -45,18 +45,18 @@ use crate::raft::snapshot::Snapshots;
 use crate::raft::status::{Published, Role};
 use crate::scope::notify::Notify;
 
-/// Entries applied between two looks at everything else: some 100 µs of work.
+/// The most entries applied before the next event is taken: some 100 µs of work.
 const APPLY_SLICE: usize = 128;
-/// Bytes of entries read at once for applying.
+/// The most bytes of entries read from the log at once for applying.
 const APPLY_BYTES: usize = 256 << 10;
 
-/// The node scope.
+/// The state of a node that outlives its roles.
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) env: Env,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
-    /// Notified by everything that may be of interest to the role: frames, syncs, clients.
+    /// Notified when a frame arrives, the journal syncs, or a client asks: the role then wakes.
     pub(crate) wake: Notify,
     pub(crate) shutdown: Shutdown,
     pub(crate) machine: Rc<RefCell<dyn AnyMachine>>,
@@ -68,12 +68,12 @@ pub(crate) struct Core {
     hard_states: HardStates,
     outbox: Outbox<(NodeId, Bytes)>,
     log: RefCell<Log>,
-    /// What the simulator may do to a role.
+    /// Lets the simulator drop the roles at a poll.
     #[cfg(feature = "sim")]
     pub(crate) cancel_injector: RefCell<crate::scope::cancel::CancelInjector>,
 }
 
-/// How far the log is decided, and applied here. Both only grow.
+/// The paper's `commitIndex` and `lastApplied`. Both only grow.
 #[derive(Debug)]
 pub(crate) struct Decided {
     commit: Cell<Index>,
@@ -81,28 +81,28 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
-    /// Everything up to here is decided.
+    /// The commit index: all entries up to it are committed.
     pub(crate) fn commit(&self) -> Index {
         self.commit.get()
     }
 
-    /// Everything up to here is applied.
+    /// The applied index: all entries up to it are applied.
     pub(crate) fn applied(&self) -> Index {
         self.applied.get()
     }
 
-    /// Whether something is decided and not applied yet.
+    /// Whether there are committed entries to apply.
     pub(crate) fn is_behind(&self) -> bool {
         self.applied.get() < self.commit.get()
     }
 }
 
-/// What was read back from the journal.
+/// The state that was read back from the journal.
 pub(crate) struct Recovered {
     pub(crate) log: Log,
     pub(crate) hard_state: HardState,
     pub(crate) applied: Index,
-    /// The journal is new, or does not know of the snapshot yet.
+    /// Whether the journal lacks a checkpoint of the snapshot, or is new.
     pub(crate) checkpoint_due: bool,
 }
 
@@ -144,7 +144,7 @@ impl Core {
         self.config.node
     }
 
-    /// When the present event happened.
+    /// The time of the current event.
     pub(crate) fn now(&self) -> Time {
         self.mailbox.now()
     }
@@ -157,7 +157,7 @@ impl Core {
         self.hard_states.get()
     }
 
-    /// Whether the present hard state is on disk.
+    /// Whether the current hard state is on disk.
     pub(crate) fn hard_state_is_durable(&self) -> bool {
         self.hard_states.rests_on().is_none()
     }
@@ -166,20 +166,20 @@ impl Core {
         self.log.borrow()
     }
 
-    /// A random instant at which a follower that hears nothing gives up waiting.
+    /// The end of a new random election timeout (section 5.2).
     pub(crate) fn election_deadline(&self) -> Time {
         let timing = &self.config.timing;
         self.now() + self.env.rng.between(timing.election_min, timing.election_max)
     }
 
-    /// How late this scope may be before it must not lead, or campaign, on what it knows.
+    /// The longest delay of its event loop or disk with which a node may go on leading.
     pub(crate) fn lateness_max(&self) -> Duration {
         self.config.timing.election_min
     }
 
     // ---- roles ----
 
-    /// Enters the scope of a role. Whatever the role before had asked for is asked for again.
+    /// Enters the scope of a role. The reads that the previous role had sent are sent again.
     pub(crate) fn enter(&self, role: Role, leader: Option<NodeId>) {
         let term = self.term();
         self.published.entered(role, leader, self.now());
@@ -189,7 +189,7 @@ impl Core {
         self.observer.tell(|| Event::Entered { role, term, leader });
     }
 
-    /// Leaves it: all that was in it has been dropped.
+    /// Leaves the scope of a role, after its futures have been dropped.
     pub(crate) fn leave(&self, role: Role, why: &'static str) {
         let term = self.term();
         tracing::info!(node = %self.me(), ?role, %term, why, "left");
@@ -198,24 +198,24 @@ impl Core {
 
     // ---- hard state and messages ----
 
-    /// Sets the term and perhaps the vote: in memory now, on disk soon, never taken back.
+    /// Sets the term and perhaps the vote, in memory, and submits the record to the journal.
     pub(crate) fn set_hard_state(&self, state: HardState) {
         self.hard_states.set(&self.journal, state);
         let HardState { term, vote } = state;
         self.observer.tell(|| Event::HardStateSet { term, vote });
     }
 
-    /// Goes on in a higher term.
+    /// Adopts a higher term, without a vote.
     pub(crate) fn adopt(&self, term: Term) {
         self.set_hard_state(HardState { term, vote: None });
     }
 
-    /// Sends a message in the present term, as soon as that term is durable.
+    /// Sends a message in the current term, as soon as the hard state is durable.
     pub(crate) fn send(&self, to: NodeId, message: Message) {
         self.send_as(self.term(), to, message);
     }
 
-    /// The same with another term in it: a pre-vote names the term it asks about.
+    /// Like [`send`](Self::send), with another term in it: a pre-vote names the term it asks about.
     pub(crate) fn send_as(&self, term: Term, to: NodeId, message: Message) {
         let frame = Envelope { term, message }.encode();
         match self.hard_states.rests_on() {
@@ -224,7 +224,7 @@ impl Core {
         }
     }
 
-    /// Answers a request for a vote of the present term; whether it was granted.
+    /// Answers a vote request of the current term. Returns whether the vote was granted.
     pub(crate) fn answer_vote(&self, from: NodeId, last: Position) -> bool {
         let state = self.hard_state();
         let granted = rules::may_vote(state, from, last, self.log().last());
@@ -235,7 +235,7 @@ impl Core {
         granted
     }
 
-    /// Takes in what the journal has synced: what rests on it may leave.
+    /// Takes in the journal's synced position, and sends the messages that waited for it.
     pub(crate) fn take_synced(&self) {
         let synced = self.journal.synced();
         if self.hard_states.take_synced(synced) {
@@ -254,7 +254,7 @@ impl Core {
 
     // ---- the log ----
 
-    /// Writes entries at the end of the log, or in place of all from their first one on.
+    /// Appends entries to the log. Existing entries from the first new index on are removed.
     pub(crate) fn write(&self, entries: Entries) {
         let mut log = self.log.borrow_mut();
         if self.observer.is_some() {
@@ -270,7 +270,8 @@ impl Core {
         log.append(&self.journal, entries);
     }
 
-    /// Everything up to `index` is decided: it will be applied before the next event.
+    /// Raises the commit index to `index`. The new committed entries are applied before the next
+    /// event.
     pub(crate) fn commit_to(&self, index: Index) {
         if index > self.decided.commit() {
             self.decided.commit.set(index);
@@ -278,20 +279,20 @@ impl Core {
         }
     }
 
-    /// A durable snapshot of `covers` exists: forgets what it covers. Returns the first record that
-    /// is still needed.
+    /// Removes entries that a durable snapshot up to `covers` replaces. Returns the first journal
+    /// record that is still needed.
     pub(crate) fn compact_log(&self, covers: Position) -> Option<Lsn> {
         self.log.borrow_mut().compact(covers, self.config.limits.snapshot_keep_entries)
     }
 
-    /// The leader's snapshot is in the place of the state up to `covers`: what follows an entry that
-    /// the leader does not have is not the leader's, either.
+    /// Lets the log begin after the leader's snapshot up to `covers`. If the log has another entry
+    /// there, all entries after it are removed: they are not the leader's (section 7).
     pub(crate) fn follow_snapshot(&self, covers: Position) {
         self.log.borrow_mut().follow(covers);
         self.decided.applied.set(covers.index);
     }
 
-    /// Applies some of what is decided, and answers the clients that wait for it.
+    /// Applies some committed entries and answers the clients that wait for them.
     pub(crate) fn apply_slice(&self) -> Result<(), Fatal> {
         let (applied, commit) = (self.decided.applied(), self.decided.commit());
         if applied >= commit {
@@ -305,7 +306,8 @@ impl Core {
             self.decided.applied.set(entry.index);
         }
         if machine.has_queued() {
-            // A later term was applied: what an earlier leader took is asked for again.
+            // An entry of a later term was applied: the requests that an earlier leader took and
+            // did not commit are sent again.
             self.mailbox.request();
         }
         drop(machine);
@@ -319,29 +321,29 @@ impl Core {
 
     // ---- clients ----
 
-    /// A client of this node asks for something.
+    /// Notes that a client of this node has a new request.
     pub(crate) fn request(&self) {
         self.mailbox.request();
         self.wake.notify();
     }
 
-    /// These reads may be answered as soon as everything up to `index` is applied.
+    /// Lets these reads run when all entries up to `index` are applied.
     pub(crate) fn place_reads(&self, reads: &[u64], index: Index) {
         self.reads.place(reads, index, self.decided.applied());
     }
 
-    /// When a client that waits must be told that it has been too long.
+    /// The earliest deadline of the waiting clients.
     pub(crate) fn clients_due(&self) -> Time {
         self.machine.borrow().due().min(self.reads.due())
     }
 
-    /// Refuses the clients that have waited too long.
+    /// Refuses the clients whose deadline has passed.
     pub(crate) fn expire_clients(&self) {
         self.machine.borrow_mut().expire(self.now());
         self.reads.expire(self.now());
     }
 
-    /// Refuses everybody who waits, now and from now on.
+    /// Refuses all waiting clients, now and later: the node's life is over.
     pub(crate) fn close(&self) {
         self.machine.borrow_mut().close();
         self.reads.close();

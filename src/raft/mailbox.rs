@@ -1,9 +1,15 @@
-//! The mailbox of the node scope: whoever leads, follows or stands asks here what happens next.
+//! The mailbox of a node: it receives messages, timeouts and syncs, and gives the current role one
+//! event at a time.
 //!
-//! Drop the past, hold the future, deliver the present: a message of an earlier term is answered
-//! with the present one and dropped; one of a later term makes the node adopt that term, and is
-//! held until the role has left; so a role sees messages of its own term only, and no handler checks
-//! a term again. Pre-votes are answered here, because every role answers them alike.
+//! The mailbox compares a message's term with the node's (section 5.1); no role does it again:
+//!
+//! - A message of an earlier term is dropped. If it is a request, the reply has the current term.
+//! - A message of a later term makes the node adopt that term. The current role ends, and the next
+//!   role receives the message.
+//! - A message of the current term is given to the role.
+//!
+//! The mailbox answers pre-votes itself, because every role answers them alike (thesis, section
+//! 9.6).
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -23,41 +29,42 @@ use crate::raft::rules;
 use crate::raft::status::Role;
 use crate::scope::budget::Longest;
 
-/// Events handled before the other tasks get their turn: some 100 µs of work.
+/// The most events handled before the executor's other tasks run: some 100 µs of work.
 const EVENTS_PER_TURN: u32 = 64;
 
-/// What happens next, to whichever role asks.
+/// The next event of a node, for its current role.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A member sent this, in the present term.
+    /// A member's message in the current term.
     Received(Received),
-    /// A higher term exists; it has been adopted. The message that told of it comes next.
+    /// The node has adopted a higher term. The message with that term is the next event.
     Overtaken,
-    /// The present hard state has become durable.
+    /// The current hard state has become durable.
     HardStateDurable,
-    /// More of the log is durable than before.
+    /// The durable index of the log has grown.
     Synced,
     /// A piece of the incoming snapshot has been written.
     PieceWritten,
     /// A snapshot has been installed.
     Installed,
-    /// Clients of this node ask for something.
+    /// Clients of this node have requests.
     Requests,
     /// The deadline has passed.
     Elapsed,
 }
 
-/// What the mailbox remembers between two questions.
+/// The mailbox's state between two events.
 pub(crate) struct Mailbox {
-    /// When the present event happened.
+    /// The time of the current event.
     now: Cell<Time>,
-    /// Put back, or held until the role has left: the next message.
+    /// The next message: a role has put it back, or it has a later term and waits for the next
+    /// role.
     held: Cell<Option<Received>>,
-    /// Events since the other tasks had their turn.
+    /// The number of events since the executor's other tasks ran.
     turn: Cell<u32>,
-    /// How late timers fired: what the loop did instead.
+    /// The longest delay of a timer: the event loop was busy for as long.
     lag: RefCell<Longest>,
-    /// The timer that is set, and for when.
+    /// The timer, with its time.
     alarm: RefCell<Option<(Time, Pin<Box<Sleep>>)>>,
     malformed: Cell<u64>,
     hard_state_durable: Cell<bool>,
@@ -68,8 +75,8 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// `question` is the number of the first question to a leader: random, so that answers to an
-    /// earlier life are nobody's.
+    /// `question` is the number of the first `ReadIndex` request. It is random, so that replies to
+    /// an earlier life of the node match no request of this one.
     pub(crate) fn new(now: Time, question: u64) -> Self {
         Self {
             now: Cell::new(now),
@@ -90,12 +97,12 @@ impl Mailbox {
         self.now.get()
     }
 
-    /// How late the loop came to a timer, at most, lately.
+    /// The longest recent delay of a timer.
     pub(crate) fn lag(&self) -> Duration {
         self.lag.borrow().get()
     }
 
-    /// Messages that made no sense so far.
+    /// The number of malformed messages so far.
     pub(crate) fn malformed(&self) -> u64 {
         self.malformed.get()
     }
@@ -112,22 +119,22 @@ impl Mailbox {
         self.piece_written.set(true);
     }
 
-    /// Clients of this node ask for something.
+    /// Notes that clients of this node have requests.
     pub(crate) fn request(&self) {
         self.requests.set(true);
     }
 
-    /// A number for a question to the leader, never used before.
+    /// A new number for a `ReadIndex` request.
     pub(crate) fn next_question(&self) -> u64 {
         self.next_question.replace(self.next_question.get() + 1)
     }
 
-    /// Puts a message back: the next scope will handle it first.
+    /// Puts a message back: the next role receives it first.
     pub(crate) fn put_back(&self, received: Received) {
         self.held.set(Some(received));
     }
 
-    /// What has become durable since the last question.
+    /// An event for state that has become durable since the last event.
     fn growth(&self) -> Option<Event> {
         if self.hard_state_durable.take() {
             return Some(Event::HardStateDurable);
@@ -140,7 +147,7 @@ impl Mailbox {
 }
 
 impl Core {
-    /// What happens next; [`Event::Elapsed`] when nothing does until `deadline`.
+    /// The next event; [`Event::Elapsed`] if there is none until `deadline`.
     ///
     /// Cancel safe: an event that was not returned is returned by the next call.
     pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
@@ -193,7 +200,7 @@ impl Core {
             if let Some((_, sleep)) = alarm.as_mut()
                 && sleep.as_mut().poll(cx).is_ready()
             {
-                // An alarm that was set for an earlier deadline is a reason to look, no more.
+                // The timer may be set for an earlier deadline: the loop then checks again.
                 if let Some((at, _)) = alarm.take() {
                     let late = self.env.clock.now().since(at);
                     self.mailbox.lag.borrow_mut().see(late);
@@ -205,7 +212,7 @@ impl Core {
         .await;
     }
 
-    /// The next message that concerns the present term, or the news of a higher one.
+    /// The next message of the current term, or [`Event::Overtaken`] for one of a higher term.
     fn receive(&self) -> Option<Event> {
         if let Some(received) = self.mailbox.held.take() {
             return Some(Event::Received(received));
@@ -227,13 +234,13 @@ impl Core {
         None
     }
 
-    /// Whether it comes from a member and is no larger than what a healthy one sends.
+    /// Whether a message comes from a member and keeps the limits of size that every node obeys.
     fn is_welcome(&self, from: NodeId, message: &Message) -> bool {
         self.config.members.contains(&from)
             && message.entries_bytes() <= self.config.limits.entries_bytes_max()
     }
 
-    /// Drops the past, answers what every role answers alike, adopts the future.
+    /// Compares a message's term with the node's, and answers pre-votes.
     fn judge(&self, received: Received) -> Option<Event> {
         let present = self.term();
         match &received.message {
@@ -263,7 +270,9 @@ impl Core {
         Some(Event::Received(received))
     }
 
-    /// Whether a leader of the present term was heard lately: nobody may disturb it then.
+    /// Whether this node leads, or has heard a leader of the current term within the shortest
+    /// election timeout. The node then refuses pre-votes, and ignores vote requests of a later term
+    /// unless the leader transfers its leadership (thesis, section 4.2.3).
     fn leader_is_alive(&self) -> bool {
         let patience = self.config.timing.election_min;
         self.published.role() == Role::Leader
@@ -278,11 +287,11 @@ impl Core {
         self.send_as(term, from, Message::PreVoteReply { granted });
     }
 
-    /// Tells a sender of an earlier term that it is behind.
+    /// Answers a message of an earlier term with the current term.
     fn answer_the_past(&self, received: &Received) {
         let reply = match &received.message {
             Message::RequestVote(_) => Message::RequestVoteReply { granted: false },
-            // Any message in the present term makes the old leader step down.
+            // A message in the current term makes the old leader step down.
             Message::AppendEntries { .. } | Message::InstallSnapshot { .. } => {
                 Message::PreVoteReply { granted: false }
             }
