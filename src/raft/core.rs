@@ -285,8 +285,8 @@ impl Core {
         self.log.borrow_mut().compact(covers, self.config.limits.snapshot_keep_entries)
     }
 
-    /// Lets the log begin after the leader's snapshot up to `covers`. If the log has another entry
-    /// there, all entries after it are removed: they are not the leader's (section 7).
+    /// Takes in the leader's snapshot up to `covers`. If the log has another entry there, the whole
+    /// log is removed: entries after an entry that conflicts are not the leader's (section 7).
     pub(crate) fn follow_snapshot(&self, covers: Position) {
         self.log.borrow_mut().follow(covers);
         self.decided.applied.set(covers.index);

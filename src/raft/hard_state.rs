@@ -1,7 +1,8 @@
-//! The hard state's room: the term and the vote, in memory now, on disk soon, never taken back.
+//! The hard state of a node: its current term and its vote in that term (figure 2, persistent
+//! state; section 5.2).
 //!
-//! The state changes in memory in the same poll in which its record is handed to the journal. What
-//! is said in a term rests on that record.
+//! The state changes in memory in the same poll in which its record goes to the journal. A change
+//! is never undone. A message of a term leaves only when the record of that term is durable.
 
 use std::cell::Cell;
 
@@ -13,13 +14,13 @@ use crate::raft::rules::HardState;
 #[derive(Debug)]
 pub(crate) struct HardStates {
     present: Cell<HardState>,
-    /// The record that the present state stands in.
+    /// The position of the current state's record in the journal.
     lsn: Cell<Lsn>,
     durable: Cell<bool>,
 }
 
 impl HardStates {
-    /// The state that the journal holds.
+    /// The hard state of a started node: the one that its journal holds.
     pub(crate) fn recovered(state: HardState) -> Self {
         Self { present: Cell::new(state), lsn: Cell::new(Lsn(0)), durable: Cell::new(true) }
     }
@@ -28,7 +29,7 @@ impl HardStates {
         self.present.get()
     }
 
-    /// The record on which everything said in the present term rests; `None` if it is durable.
+    /// The record that must be durable before a message of the term leaves; `None` if it is.
     pub(crate) fn rests_on(&self) -> Option<Lsn> {
         (!self.durable.get()).then(|| self.lsn.get())
     }
@@ -36,7 +37,7 @@ impl HardStates {
     /// Sets the term and perhaps the vote.
     ///
     /// # Panics
-    /// If that would take back a term or a vote.
+    /// If the term would decrease, or the vote would change within its term.
     pub(crate) fn set(&self, journal: &Journal, state: HardState) {
         let before = self.present.replace(state);
         assert!(state.term >= before.term, "a term never goes back");
@@ -49,7 +50,8 @@ impl HardStates {
         self.durable.set(false);
     }
 
-    /// Takes in what the journal has synced; whether the present state has become durable by it.
+    /// Takes in the journal's synced position. Returns whether the current state has now become
+    /// durable.
     pub(crate) fn take_synced(&self, synced: Lsn) -> bool {
         let now = !self.durable.get() && self.lsn.get() <= synced;
         self.durable.set(self.durable.get() || now);

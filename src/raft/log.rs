@@ -1,13 +1,12 @@
-//! The replicated log of one node: what is in memory, what is in the journal, and what of it is
-//! durable.
+//! The replicated log of one node (section 5.3): its entries in memory and in the journal, and the
+//! index up to which they are durable.
 //!
 //! Invariants:
-//! - positions `first..=last` are there, without a gap; what is before `first` is covered by the
-//!   snapshot;
-//! - recent entries are in `cache`, as the batches in which they came; older ones are read back
-//!   from the journal through `spans`;
-//! - `durable` never counts an entry whose own record is not synced: truncation takes it back, and
-//!   what replaces the entry must be synced anew.
+//! - The log has all entries `first..=last`; a snapshot covers all entries before `first` (7).
+//! - The newest entries are in `cache`, in the batches in which they were appended. Older ones are
+//!   read from the journal, at the positions in `spans`.
+//! - `durable` counts an entry only if its own record is synced. Truncation lowers `durable`, and
+//!   the entries that replace the removed ones must be synced, too.
 
 use std::collections::VecDeque;
 
@@ -23,22 +22,22 @@ use crate::raft::record::RECORD_ENTRIES;
 /// The log of one node.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// The first entry that is there.
+    /// The index of the first entry.
     first: Index,
     last: Index,
     /// The first index of each run of equal terms, ascending.
     terms: VecDeque<Position>,
-    /// The entry before `first`, or the one that the snapshot covers: its term is known, too.
+    /// The last entry that the snapshot covers.
     snapshot: Position,
-    /// The record in which the entries from this index on begin.
+    /// Each journal record of entries: its first index and its position.
     spans: VecDeque<(Index, Lsn)>,
-    /// Appended, not yet known to be durable.
+    /// The appended records that are not known to be durable, each with its last index.
     pending: VecDeque<(Lsn, Index)>,
     durable: Index,
     cache: VecDeque<Entries>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// Bytes of entries appended since the snapshot.
+    /// The bytes of entries appended since the snapshot.
     bytes_since_snapshot: u64,
 }
 
@@ -59,23 +58,23 @@ impl Log {
         }
     }
 
-    /// The end of the log.
+    /// The position of the last entry.
     pub(crate) fn last(&self) -> Position {
         let term = self.terms.back().map_or(self.snapshot.term, |run| run.term);
         Position { term, index: self.last }
     }
 
-    /// The first entry that is there.
+    /// The index of the first entry.
     pub(crate) fn first(&self) -> Index {
         self.first
     }
 
-    /// What the snapshot covers.
+    /// The position of the last entry that the snapshot covers.
     pub(crate) fn snapshot(&self) -> Position {
         self.snapshot
     }
 
-    /// The last entry that is durable, with all before it.
+    /// The last index up to which all entries are durable.
     pub(crate) fn durable(&self) -> Index {
         self.durable
     }
@@ -84,7 +83,7 @@ impl Log {
         self.bytes_since_snapshot
     }
 
-    /// The term of an entry, if it is there or is the one that the snapshot covers.
+    /// The term of an entry, if the log has it or it is the last one that the snapshot covers.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.snapshot.index {
             return Some(self.snapshot.term);
@@ -96,8 +95,8 @@ impl Log {
         run.checked_sub(1).map(|run| self.terms[run].term)
     }
 
-    /// The last index at or before `index` whose term is not above `term`: where a leader whose
-    /// entry at `index` was refused should look next. One step skips a whole term.
+    /// The last index at or before `index` whose term is not above `term`: the hint for a leader
+    /// whose append was refused. Each hint skips all entries of a conflicting term (section 5.3).
     pub(crate) fn last_not_above(&self, index: Index, term: Term) -> Index {
         let mut index = index.min(self.last);
         while let Some(mine) = self.term_at(index) {
@@ -110,8 +109,8 @@ impl Log {
         index
     }
 
-    /// Adds entries at the end, or in place of all from their first one on: in memory now, durable
-    /// when the journal says so.
+    /// Appends entries, in memory and to the journal. Existing entries from the first new index on
+    /// are removed. The new entries are durable when the journal has synced their record.
     pub(crate) fn append(&mut self, journal: &Journal, entries: Entries) {
         let first = entries.first().0.to_le_bytes();
         let lsn = journal.submit(RECORD_ENTRIES, &[&first, entries.bytes()]);
@@ -119,10 +118,10 @@ impl Log {
         self.pending.push_back((lsn, self.last));
     }
 
-    /// The same for a record that was read back at start.
+    /// Appends the entries of a record that was read back at the start of the node.
     ///
     /// # Errors
-    /// What is wrong with the record's bytes.
+    /// A text that describes the damage in the record's bytes.
     pub(crate) fn replay(&mut self, lsn: Lsn, payload: Bytes) -> Result<(), String> {
         let entries = parse(payload)?;
         if entries.first() > self.last.next() && self.last >= self.first {
@@ -152,7 +151,7 @@ impl Log {
         self.cache.push_back(entries);
     }
 
-    /// Forgets cached batches beyond the limit, but none that the state machine still needs.
+    /// Drops the oldest cached batches above the limit, except entries that are not yet applied.
     pub(crate) fn trim_cache(&mut self, applied: Index) {
         while self.cache_bytes > self.cache_bytes_max {
             match self.cache.front() {
@@ -187,7 +186,7 @@ impl Log {
         }
     }
 
-    /// Takes in what the journal has synced. Returns whether more is durable than before.
+    /// Takes in the journal's synced position. Returns whether the durable index has grown.
     pub(crate) fn take_synced(&mut self, synced: Lsn) -> bool {
         let before = self.durable;
         while let Some((_, index)) = self.pending.pop_front_if(|(lsn, _)| *lsn <= synced) {
@@ -196,8 +195,8 @@ impl Log {
         self.durable > before
     }
 
-    /// Entries from `from` on, at most about `bytes_max` bytes but at least one; `None` if `from`
-    /// is covered by the snapshot and gone, empty if it is beyond the end.
+    /// Entries from `from` on: about `bytes_max` bytes, but at least one entry. `None` if the log
+    /// no longer has `from`; empty if `from` is after the end.
     ///
     /// # Errors
     /// [`Fatal`] if the journal cannot be read.
@@ -239,15 +238,15 @@ impl Log {
         Ok(entries.before(end.min(self.last.next())).slice(from, bytes_max))
     }
 
-    /// The state up to `covers` is in a durable snapshot: forgets entries, but not the `keep` last
-    /// ones, which a follower may still need. Returns the first record that is still needed.
+    /// Removes entries that a durable snapshot up to `covers` replaces, but keeps the last `keep`
+    /// of them for slow followers. Returns the first journal record that is still needed.
     pub(crate) fn compact(&mut self, covers: Position, keep: u64) -> Option<Lsn> {
         self.snapshot = covers;
         let first = Index(covers.index.0.saturating_sub(keep) + 1);
         while self.spans.len() > 1 && self.spans[1].0 <= first {
             self.spans.pop_front();
         }
-        // Whole records are kept or released: the log begins where a record does.
+        // The journal releases whole records: the log begins at the start of a record.
         if let Some(&(start, _)) = self.spans.front() {
             self.first = self.first.max(start.min(first));
         }
@@ -262,8 +261,9 @@ impl Log {
         self.spans.front().map(|&(_, lsn)| lsn)
     }
 
-    /// A snapshot of `covers` exists: a log that does not have that entry is replaced by it. One
-    /// that begins after it stays: the snapshot is an older one, and what it covers was released.
+    /// Takes in a snapshot up to `covers`. If the log has another entry there, or ends before, the
+    /// snapshot replaces the whole log. A log that begins after `covers` stays: the snapshot is
+    /// older than the log's own.
     pub(crate) fn follow(&mut self, covers: Position) {
         if covers.index >= self.first && self.term_at(covers.index) != Some(covers.term) {
             self.reset(covers);
@@ -316,7 +316,7 @@ mod tests {
         builder.finish()
     }
 
-    /// Lets the journal sync everything; its driver must go on where it was.
+    /// Lets the journal's driver sync all submitted records, and keeps the driver for later.
     fn sync(driver: &mut Pin<Box<dyn Future<Output = Fatal>>>, journal: &Journal, log: &mut Log) {
         let all = journal.submitted();
         block_on(async {

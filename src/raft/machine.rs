@@ -1,10 +1,10 @@
-//! The state machine, and the clients of this node that wait for it.
+//! The state machine, and the clients of this node that wait for its answers.
 //!
-//! A request is *queued* until a leader takes it: this node itself, or the leader it is forwarded
-//! to. Then the term in which it was sent stands for it. It is answered when this node applies its
-//! entry. When an entry of a later term is applied first, the request's own entry can no longer
-//! appear (terms only grow along a log), so it is queued again: a request survives its leader
-//! without ever being applied twice.
+//! A request is *queued* until it goes to a leader: to this node, or to another one by forwarding.
+//! The node then stores the term in which it sent the request. It answers the client when it
+//! applies the request's entry. If it applies an entry of a later term first, the request's own
+//! entry can no longer follow, because terms only grow along a log (section 5.4.1). The request is
+//! then queued again. So a request survives a change of leader and is applied at most once.
 
 use std::collections::VecDeque;
 
@@ -19,25 +19,26 @@ use crate::machine::{Committed, StateMachine};
 use crate::raft::entries::{Entry, Kind};
 use crate::scope::oneshot::{Answer, Reply, oneshot};
 
-/// What the engine needs of the state machine and its clients, whatever their types.
+/// The engine's interface to the state machine and its clients, without their types.
 pub(crate) trait AnyMachine {
     /// Applies an entry and answers the client that asked for it here.
     fn apply(&mut self, me: NodeId, entry: Entry<'_>);
-    /// Hands over queued requests in order, up to about `bytes_max`, as sent in `term`.
+    /// Takes queued requests in order, up to about `bytes_max`, and marks them as sent in `term`.
     fn take_queued(&mut self, term: Term, bytes_max: usize, take: &mut dyn FnMut(u64, &Bytes));
     /// Whether requests are queued.
     fn has_queued(&self) -> bool;
     /// Answers a request that was sent in `term` with a refusal.
     fn refuse(&mut self, request: u64, term: Term, why: Refused);
-    /// A snapshot replaced the state up to `index`: the outcome of what was sent by then is unknown.
+    /// Notes that a snapshot has replaced the state up to `index`. The sent requests are refused
+    /// with an unknown outcome.
     fn skipped_to(&mut self, index: Index, term: Term);
-    /// Refuses the requests that have waited too long.
+    /// Refuses the requests whose deadline has passed.
     fn expire(&mut self, now: Time);
-    /// When the oldest request will have waited too long.
+    /// The earliest deadline of a request.
     fn due(&self) -> Time;
-    /// Refuses everything, now and from now on.
+    /// Refuses all requests, now and later.
     fn close(&mut self);
-    /// Freezes the state.
+    /// A copy of the current state, in pieces.
     fn snapshot(&self) -> Box<dyn Iterator<Item = Vec<u8>>>;
     /// Replaces the state.
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
@@ -48,7 +49,7 @@ type Outcome<R> = Result<Applied<R>, Refused>;
 /// The state machine `M` and its clients.
 pub(crate) struct Machine<M: StateMachine> {
     state: M,
-    /// The term in which a request was sent stands for it.
+    /// The waiting clients, each with the term in which its request was sent.
     clients: Clients<Reply<Outcome<M::Response>>, Term>,
     queued: VecDeque<u64>,
     /// The term of the last entry that was applied.
@@ -56,18 +57,18 @@ pub(crate) struct Machine<M: StateMachine> {
 }
 
 impl<M: StateMachine> Machine<M> {
-    /// `first` is the number of the first request: random, see [`Clients::new`].
+    /// `first` is the random number of the first request; see [`Clients::new`].
     pub(crate) fn new(state: M, first: u64, admission: Admission) -> Self {
         let clients = Clients::new(first, admission);
         Self { state, clients, queued: VecDeque::new(), term: Term::ZERO }
     }
 
-    /// The present state.
+    /// The current state.
     pub(crate) fn state(&self) -> &M {
         &self.state
     }
 
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.clients.len()
     }
@@ -75,7 +76,7 @@ impl<M: StateMachine> Machine<M> {
     /// Queues a command.
     ///
     /// # Errors
-    /// If it is not admitted; nothing has happened then.
+    /// [`Refused`] if the command is not admitted; it is not proposed then.
     pub(crate) fn propose(
         &mut self,
         command: Bytes,

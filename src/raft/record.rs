@@ -1,4 +1,5 @@
-//! What a raft node writes into its journal, besides the entries of its [log](super::log).
+//! The journal records of a raft node: their kinds, and the checkpoint. The [log](super::log)
+//! writes the records of entries.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -6,17 +7,17 @@ use crate::id::{ClusterId, NodeId};
 use crate::raft::message::Position;
 use crate::raft::rules::HardState;
 
-/// The journal's name for a record of entries: first index, then the entries.
+/// The kind of a record of entries: the first index, then the entries.
 pub(crate) const RECORD_ENTRIES: u8 = 1;
-/// The journal's name for a record of the hard state alone.
+/// The kind of a record of the hard state.
 pub(crate) const RECORD_HARD_STATE: u8 = 2;
-/// The journal's name for a record of everything that is not entries.
+/// The kind of a record of a [`Checkpoint`].
 pub(crate) const RECORD_CHECKPOINT: u8 = 3;
-/// The journal's name for a record of the other engine.
+/// The kind of a record of the other engine.
 pub(crate) const RECORD_OF_HELIX: u8 = 16;
 
-/// What the node is, and its hard state: written at bootstrap and after each snapshot, so that older
-/// records can be released.
+/// The identity of the node and its hard state. A checkpoint is written at bootstrap and after each
+/// snapshot; the journal can then release older records.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Checkpoint {
     pub(crate) cluster: ClusterId,
