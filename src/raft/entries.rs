@@ -1,7 +1,8 @@
-//! Entries of the log, in the one form they ever have: consecutive entries in one run of bytes.
+//! The entries of the log (section 5.3). A batch of consecutive entries is one run of bytes, in
+//! memory, in the journal and on the network.
 //!
-//! The leader encodes a batch once; the same bytes go into its journal, into the appends to its
-//! peers, and from those into their journals. An entry is read where it lies.
+//! The leader encodes a batch once. The same bytes go into its journal and into the appends to its
+//! peers, and the peers write them into their journals. Entries are read in place, without a copy.
 //!
 //! ```text
 //! entry   term u64 · kind u8 · origin u64 · request u64 · len u32 · payload
@@ -13,20 +14,21 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{Index, NodeId, Term};
 
-/// Bytes before each payload.
+/// The number of bytes before each payload.
 pub const HEADER: usize = crate::config::ENTRY_HEAD;
 
-/// What an entry is for.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A command for the state machine.
     Command,
-    /// A leader's first entry, which lets it commit what its predecessors left (section 8).
+    /// A leader's first entry. When it is committed, the entries of earlier terms before it are
+    /// committed, too (section 8).
     Noop,
 }
 
-/// Who asked for an entry: the node that took the request, and its number there. It lets that node
-/// answer its client when it applies the entry, whoever led.
+/// The request of an entry: the node that a client asked, and the request's number there. When
+/// that node applies the entry, it finds the client by this number and answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The node that the client asked.
@@ -38,20 +40,20 @@ pub struct Origin {
 /// One entry, read in place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Its position.
+    /// The index of the entry.
     pub index: Index,
-    /// The term that proposed it.
+    /// The term of the leader that proposed it.
     pub term: Term,
-    /// What it is for.
+    /// The kind of the entry.
     pub kind: Kind,
-    /// Who asked for it.
+    /// The request that it was proposed for.
     pub origin: Origin,
     /// The command; empty for a no-op.
     pub payload: &'a [u8],
 }
 
 impl Entry<'_> {
-    /// A checksum of what the entry says.
+    /// A checksum of the entry's kind and payload.
     #[must_use]
     pub fn digest(&self) -> u32 {
         let head = [self.kind as u8];
@@ -65,7 +67,7 @@ impl fmt::Debug for Entry<'_> {
     }
 }
 
-/// Consecutive entries, well formed: whoever holds one need not check it again.
+/// Consecutive entries, checked to be well formed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entries {
     first: Index,
@@ -73,13 +75,13 @@ pub struct Entries {
     bytes: Bytes,
 }
 
-/// A run of bytes that is not a run of entries.
+/// Bytes that do not encode entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed entries at byte {0}")]
 pub struct Malformed(pub usize);
 
 impl Entries {
-    /// None at all; the next entry would be `first`.
+    /// An empty batch; an entry in it would have the index `first`.
     #[must_use]
     pub fn none(first: Index) -> Self {
         Self { first, count: 0, bytes: Bytes::new() }
@@ -88,8 +90,8 @@ impl Entries {
     /// Checks bytes from a peer or from the journal.
     ///
     /// # Errors
-    /// [`Malformed`] with the first byte that makes no sense: a length beyond the end, an unknown
-    /// kind, a term that goes down, or positions beyond 2^64.
+    /// [`Malformed`] with the first wrong byte: of a length beyond the end, an unknown kind, a term
+    /// below the one before, or an index beyond 2^64.
     pub fn check(first: Index, bytes: Bytes) -> Result<Self, Malformed> {
         let (mut at, mut count, mut term) = (0, 0u64, Term::ZERO);
         while at < bytes.len() {
@@ -105,13 +107,13 @@ impl Entries {
         Ok(Self { first, count, bytes })
     }
 
-    /// The position of the first entry (or of the one that would follow, if there are none).
+    /// The index of the first entry. For an empty batch, the index of an entry added to it.
     #[must_use]
     pub fn first(&self) -> Index {
         self.first
     }
 
-    /// The position of the last entry; one before the first if there are none.
+    /// The index of the last entry. For an empty batch, the index before [`first`](Self::first).
     #[must_use]
     pub fn last(&self) -> Index {
         Index(self.first.0 + self.count).prev()
@@ -141,7 +143,7 @@ impl Entries {
         })
     }
 
-    /// Those from `from` on, at most `bytes_max` bytes of them but at least one.
+    /// The entries from `from` on: at most `bytes_max` bytes, but at least one entry.
     #[must_use]
     pub fn slice(&self, from: Index, bytes_max: usize) -> Self {
         if from == self.first && self.bytes.len() <= bytes_max {
@@ -163,7 +165,7 @@ impl Entries {
         Self { first: from.max(self.first), count, bytes: self.bytes.slice(start..end) }
     }
 
-    /// Those before `end`.
+    /// The entries before `end`.
     #[must_use]
     pub fn before(&self, end: Index) -> Self {
         let keep: usize =
@@ -182,7 +184,7 @@ impl fmt::Debug for Entries {
     }
 }
 
-/// Entries being put together by a leader.
+/// A batch of entries that a leader encodes.
 #[derive(Debug)]
 pub struct Builder {
     entries: u64,
@@ -192,16 +194,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Entries of `term` from position `first` on; `capacity` is a guess of their bytes.
+    /// A batch of `term` from index `first` on. `capacity` is an estimate of its bytes.
     #[must_use]
     pub fn new(first: Index, term: Term, capacity: usize) -> Self {
         Self { entries: 0, first, term, bytes: BytesMut::with_capacity(capacity) }
     }
 
-    /// Adds one.
+    /// Adds an entry.
     ///
     /// # Panics
-    /// If the payload exceeds 4 GiB: commands are limited on arrival.
+    /// If the payload exceeds 4 GiB. Commands have a far lower limit, checked when they are proposed.
     pub fn push(&mut self, kind: Kind, origin: Origin, payload: &[u8]) {
         let len = u32::try_from(payload.len()).expect("commands are limited on arrival");
         self.bytes.put_u64_le(self.term.0);
@@ -225,7 +227,7 @@ impl Builder {
         self.entries == 0
     }
 
-    /// The finished run, in no more memory than it needs: the log keeps it for a while.
+    /// The finished batch, without spare memory, because the log keeps it for a while.
     #[must_use]
     pub fn finish(self) -> Entries {
         Entries {
@@ -236,7 +238,7 @@ impl Builder {
     }
 }
 
-/// Reads the entry at the start of `bytes`, and how many bytes it takes.
+/// Reads the entry at the start of `bytes`. Returns it with its size in bytes.
 fn read(index: Index, bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let (head, rest) = bytes.split_at_checked(HEADER)?;
     let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));

@@ -1,4 +1,5 @@
-//! Where a node begins: from nothing, or from what its journal and snapshot hold.
+//! The start of a node: its hard state, log and state machine are restored from the journal and the
+//! latest snapshot (figure 2, persistent state; section 7). A new node begins with an empty log.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use crate::raft::record::{
 use crate::raft::rules::HardState;
 use crate::raft::snapshot::{Meta, read_all};
 
-/// What the records seen so far add up to.
+/// The state that the journal records read so far give.
 struct Replay<'a> {
     config: &'a Config,
     log: Log,
@@ -27,7 +28,7 @@ struct Replay<'a> {
     hard_state: HardState,
 }
 
-/// Opens the journal and restores what it holds; makes the first record if it is new.
+/// Opens the journal and restores the node's state from it and from the latest snapshot.
 pub(crate) fn recover<H: AnyMachine>(
     config: &Config,
     env: &Env,
@@ -116,7 +117,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// A data directory serves one node of one cluster.
+    /// Refuses a data directory of another node, cluster or membership.
     fn check(&self, found: &Checkpoint) -> Result<(), Fatal> {
         let config = self.config;
         let members: Vec<_> = config.members.iter().copied().collect();
@@ -159,7 +160,7 @@ fn restore<H: AnyMachine>(
     Ok(meta.covers)
 }
 
-/// Writes down what a new journal lacks, and tells the observer where the node begins.
+/// Writes a checkpoint if the journal lacks one, and reports the restored state to the observer.
 pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
     if checkpoint_due {
         let snapshot = core.log().snapshot();
@@ -176,10 +177,10 @@ pub(crate) fn begin(core: &Core, checkpoint_due: bool) {
     }
 }
 
-/// Tells the observer what the log holds from `index` on.
+/// Reports the log's entries from `index` on to the observer.
 fn tell_log(core: &Core, mut index: Index) {
     let log = core.log();
-    // What cannot be read now is found by whoever needs it: observing stops nobody.
+    // An entry that cannot be read ends the report only: the node stops when it needs the entry.
     while let Ok(Some(entries)) = log.read(&core.journal, index, 64 << 10)
         && !entries.is_empty()
     {

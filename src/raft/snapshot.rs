@@ -1,9 +1,9 @@
-//! Snapshots at node scope: building one of the own state, taking one in from the leader, and
-//! forgetting what a snapshot covers (section 7).
+//! Snapshots and log compaction (section 7): a node builds snapshots of its own state, receives
+//! them from its leader, and removes the entries that a durable snapshot covers.
 //!
-//! One job runs at a time, beside the roles: a build and an install never meet. The job only
-//! writes and syncs a file; what changes the log or the state happens in [`Core`], between two
-//! events of the role, so an install never races an append.
+//! One job runs beside the roles and does one thing at a time, so a node never builds and receives
+//! a snapshot at once. The job only writes and syncs a file. The log and the state change in
+//! [`Core`], between two events of the role, so they never change while an append is handled.
 
 use std::cell::{Cell, RefCell};
 
@@ -20,12 +20,12 @@ use crate::raft::message::{INSTALLED, Position};
 use crate::raft::record::{Checkpoint, RECORD_CHECKPOINT};
 use crate::scope::notify::Notify;
 
-/// What is written before a snapshot's state.
+/// The head of a snapshot's file, before the state.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Meta {
     pub(crate) cluster: ClusterId,
     pub(crate) members: Vec<NodeId>,
-    /// The last entry whose effect is in the state.
+    /// The last entry that the state includes.
     pub(crate) covers: Position,
 }
 
@@ -35,7 +35,7 @@ impl Meta {
         Self { cluster: core.config.cluster, members, covers }
     }
 
-    /// The meta of a stored snapshot.
+    /// Reads the head of a stored snapshot.
     pub(crate) fn of(snapshot: &Snapshot) -> Result<Self, Fatal> {
         borsh::from_slice(snapshot.meta()).map_err(|error| Fatal::Damaged {
             file: "the snapshot's head".into(),
@@ -53,33 +53,34 @@ pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
 }
 
-/// A snapshot that is coming in, as the follower sees it; the job holds the file.
+/// The snapshot that a follower receives; the job holds its file.
 struct Incoming {
     covers: Position,
     len: u64,
-    /// How much has been written.
+    /// The number of bytes that have been written.
     have: u64,
-    /// The piece to be written next.
+    /// The piece that is written next.
     piece: Option<Bytes>,
 }
 
-/// The state of the job and its orders.
+/// The state of the snapshot job, and the requests to it.
 #[derive(Default)]
 pub(crate) struct Snapshots {
     wake: Notify,
     incoming: RefCell<Option<Incoming>>,
-    /// A piece has been written and the leader was not told yet.
+    /// Whether a piece has been written that the leader has not been told of.
     progressed: Cell<bool>,
     installed: RefCell<Option<Snapshot>>,
-    /// The state is to be written.
+    /// Whether a snapshot of the node's own state is to be built.
     wanted: Cell<bool>,
     building: Cell<bool>,
-    /// A checkpoint, and what may be released when it is durable.
+    /// A checkpoint's record, and the position up to which the journal may release records when
+    /// the checkpoint is durable.
     release: Cell<Option<(Lsn, Lsn)>>,
 }
 
 impl Snapshots {
-    /// A snapshot that the role has not been told of yet.
+    /// A received snapshot that is durable and not yet installed.
     pub(crate) fn take_installed(&self) -> Option<Snapshot> {
         self.installed.take()
     }
@@ -94,7 +95,7 @@ impl Snapshots {
         Some((incoming.covers, incoming.have, incoming.piece.take()?))
     }
 
-    /// Notes that a piece of that snapshot was written; whether it was the last.
+    /// Notes that a piece of the snapshot was written. Returns whether it was the last one.
     fn wrote(&self, covers: Position, len: usize) -> bool {
         let mut incoming = self.incoming.borrow_mut();
         let Some(incoming) = incoming.as_mut().filter(|i| i.covers == covers) else {
@@ -105,7 +106,7 @@ impl Snapshots {
         incoming.have >= incoming.len
     }
 
-    /// Releases the records that a durable checkpoint made superfluous.
+    /// Releases the journal records before a checkpoint, if the checkpoint is durable.
     pub(crate) fn release_synced(&self, journal: &Journal) {
         if let Some((checkpoint, below)) = self.release.get()
             && checkpoint <= journal.synced()
@@ -115,7 +116,7 @@ impl Snapshots {
         }
     }
 
-    /// Orders a snapshot if the log has grown long enough since the last one.
+    /// Requests a snapshot if the log has grown enough since the last one.
     pub(crate) fn consider(&self, core: &Core) {
         if self.building.get() || self.wanted.get() {
             return;
@@ -131,8 +132,8 @@ impl Snapshots {
     }
 }
 
-/// The job: writes what comes in and builds what is wanted, one at a time; returns only on a
-/// failure.
+/// The job: writes the received pieces and builds the requested snapshots, one at a time. It
+/// returns only if it fails.
 pub(crate) async fn run(core: &Core) -> Fatal {
     let jobs = &core.snapshots;
     let mut writer = None;
@@ -176,7 +177,7 @@ async fn build(core: &Core) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-/// Writes the piece that has arrived; with the last one, the snapshot becomes durable.
+/// Writes a received piece. With the last piece, the snapshot becomes durable.
 async fn take_in(
     core: &Core,
     writer: &mut Option<(Position, SnapshotWriter)>,
@@ -205,7 +206,7 @@ async fn take_in(
 }
 
 impl Core {
-    /// Forgets what the durable snapshot of `covers` covers.
+    /// Removes the entries that the durable snapshot up to `covers` replaces.
     fn compact(&self, covers: Position) {
         let needed = self.compact_log(covers);
         let lsn = self.checkpoint(covers);
@@ -213,7 +214,7 @@ impl Core {
         self.snapshots.release.set(Some((lsn, below)));
     }
 
-    /// Writes down what the node is, and its hard state.
+    /// Submits a checkpoint to the journal: the node's identity and its hard state.
     pub(crate) fn checkpoint(&self, snapshot: Position) -> Lsn {
         let checkpoint = Checkpoint {
             cluster: self.config.cluster,
@@ -226,8 +227,8 @@ impl Core {
         self.journal.submit(RECORD_CHECKPOINT, &[&record])
     }
 
-    /// Takes in a piece of the leader's snapshot. Returns how much of it there is, if the leader
-    /// should be told at once; else it is told when the piece has been written.
+    /// Takes in a piece of the leader's snapshot. Returns the number of bytes that the node has, if
+    /// the leader is to be told at once; otherwise it is told when the piece has been written.
     pub(crate) fn receive_piece(&self, piece: Piece) -> Option<u64> {
         let jobs = &self.snapshots;
         let mut slot = jobs.incoming.borrow_mut();
@@ -248,14 +249,15 @@ impl Core {
         None
     }
 
-    /// How much there is of which incoming snapshot, if that has grown since it was last asked.
+    /// The snapshot that the node receives and the number of bytes that it has, if the number has
+    /// grown since the last call.
     pub(crate) fn snapshot_progress(&self) -> Option<(Position, u64)> {
         let incoming = self.snapshots.incoming.borrow();
         let incoming = incoming.as_ref()?;
         self.snapshots.progressed.take().then_some((incoming.covers, incoming.have))
     }
 
-    /// Makes a durable snapshot of the leader this node's state.
+    /// Replaces this node's state by a durable snapshot from the leader.
     ///
     /// # Errors
     /// [`Fatal`] if it cannot be read back or the state machine refuses it.
@@ -282,7 +284,7 @@ fn restore(core: &Core, snapshot: &Snapshot) -> Result<(), Fatal> {
     core.machine.borrow_mut().restore(&bytes).map_err(Fatal::Restore)
 }
 
-/// The whole of a snapshot's state.
+/// Reads the whole state from a snapshot.
 pub(crate) fn read_all(snapshot: &Snapshot) -> Result<Vec<u8>, Fatal> {
     let mut bytes = Vec::with_capacity(usize::try_from(snapshot.len()).unwrap_or(0));
     while (bytes.len() as u64) < snapshot.len() {
