@@ -119,11 +119,11 @@ fn measure(count: u64, kind: &str, blocks: u64) -> String {
     }
     let _wires = spawner.spawn(async move { net::join(&wires).await });
     let (clock, cpu) = (Clock::real(), cpu_ms());
-    io::block_on(&executor, async {
+    io::block_on(executor.run(async {
         while engines.iter().any(|engine| engine.status().delivered < Height(blocks)) {
             clock.sleep(Duration::from_millis(5)).await;
         }
-    });
+    }));
     let seconds = clock.now().since(quorate::env::Time::ZERO).as_secs_f64();
     let status: Vec<_> = engines.iter().map(Engine::status).collect();
     let per_block = |sum: u64| sum as f64 / blocks as f64;

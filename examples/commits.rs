@@ -70,7 +70,7 @@ fn measure(in_flight: usize, span: Duration) -> f64 {
         wires.push(wire);
     }
     tasks.push(spawner.spawn(async move { net::join(&wires).await }));
-    io::block_on(&executor, load(nodes, in_flight, span, &spawner))
+    io::block_on(executor.run(load(nodes, in_flight, span, &spawner)))
 }
 
 /// Closed loop: each of `in_flight` clients proposes, waits, and proposes again.

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (node, life) = Node::start(config, env, Counter(0), Observer::default())?;
     let life = executor.spawn(life);
 
-    io::block_on(&executor, async {
+    io::block_on(executor.run(async {
         for _ in 0..3 {
             let command = Bytes::copy_from_slice(&1u64.to_le_bytes());
             let applied = node.propose(command).await?;
@@ -73,5 +73,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         node.shutdown();
         life.await?;
         Ok(())
-    })
+    }))
 }

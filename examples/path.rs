@@ -117,7 +117,7 @@ fn member(me: NodeId, ports: &[String]) -> Result<(), Box<dyn Error>> {
     });
     let _transport = spawner.spawn(async move { match transport.await {} });
     let _load = spawner.spawn(load(node, clock, spawner.clone()));
-    block_on(&executor, life)?;
+    block_on(executor.run(life))?;
     Ok(())
 }
 

@@ -167,17 +167,20 @@ fn main() -> std::io::Result<()> {
         }
         quorate::env::output::line(format_args!("{name}"));
         let executor = LocalExecutor::new();
-        block_on_with(backend, &executor, async {
-            let clock = Clock::real();
-            let mut stream = TcpStream::connect(peer).await?;
-            stream.send_at_once()?;
-            if let Some(rounds) = rounds {
-                return busy(&clock, &mut stream, rounds).await;
-            }
-            idle(&clock, &mut stream).await?;
-            busy(&clock, &mut stream, 100_000).await?;
-            crowd(&clock, &executor, 200_000).await
-        })?;
+        block_on_with(
+            backend,
+            executor.run(async {
+                let clock = Clock::real();
+                let mut stream = TcpStream::connect(peer).await?;
+                stream.send_at_once()?;
+                if let Some(rounds) = rounds {
+                    return busy(&clock, &mut stream, rounds).await;
+                }
+                idle(&clock, &mut stream).await?;
+                busy(&clock, &mut stream, 100_000).await?;
+                crowd(&clock, &executor, 200_000).await
+            }),
+        )?;
     }
     Ok(())
 }

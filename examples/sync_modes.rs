@@ -55,7 +55,7 @@ fn measure(path: &std::path::Path) -> Result<(), Fatal> {
                 file.sync_now().map_err(failed)?;
             }
             let executor = LocalExecutor::new();
-            let spans = block_on(&executor, write(&file)).map_err(failed)?;
+            let spans = block_on(executor.run(write(&file))).map_err(failed)?;
             let kind = if preallocated { "preallocated, zeroed" } else { "growing" };
             let (median, late) = (spans[WRITES / 2], spans[WRITES * 99 / 100]);
             quorate::env::output::line(format_args!(

@@ -28,7 +28,7 @@ fn ms(millis: u64) -> Duration {
 fn on_both<F: Future<Output = ()>>(test: impl Fn(Rc<LocalExecutor<'static>>) -> F) {
     for backend in BACKENDS {
         let executor = Rc::new(LocalExecutor::new());
-        block_on_with(backend, &executor, test(executor.clone()));
+        block_on_with(backend, executor.run(test(executor.clone())));
     }
 }
 
@@ -185,13 +185,16 @@ fn no_wake_from_another_thread_is_lost() {
                 to_loop.send_blocking(number).unwrap();
             }
         });
-        block_on_with(backend, &executor, async {
-            for number in 0..20_000 {
-                to_thread.send(number).await.unwrap();
-                assert_eq!(at_loop.recv().await.unwrap(), number);
-            }
-            drop(to_thread);
-        });
+        block_on_with(
+            backend,
+            executor.run(async {
+                for number in 0..20_000 {
+                    to_thread.send(number).await.unwrap();
+                    assert_eq!(at_loop.recv().await.unwrap(), number);
+                }
+                drop(to_thread);
+            }),
+        );
         echo.join().unwrap();
     }
 }
@@ -231,7 +234,7 @@ fn sleeps() -> u64 {
 fn the_loop_sleeps_when_nothing_is_runnable() {
     let executor = LocalExecutor::new();
     let (polls, clock, before) = (Cell::new(0), Clock::real(), sleeps());
-    block_on(&executor, async {
+    block_on(executor.run(async {
         let mut nap = clock.sleep(ms(60));
         let napping = poll_fn(|cx| {
             polls.set(polls.get() + 1);
@@ -239,7 +242,7 @@ fn the_loop_sleeps_when_nothing_is_runnable() {
         });
         let shorter = executor.spawn(clock.sleep(ms(50)));
         zip(napping, shorter).await;
-    });
+    }));
     assert!(polls.get() <= 4, "{} polls in an idle nap", polls.get());
     let sleeps = sleeps() - before;
     assert!((2..=6).contains(&sleeps), "slept {sleeps} times for two timers");
@@ -248,12 +251,12 @@ fn the_loop_sleeps_when_nothing_is_runnable() {
 #[test]
 fn sockets_outlive_one_loop_and_wakers_outlive_all() {
     let executor = LocalExecutor::new();
-    let (mut one, mut two) = block_on(&executor, connected());
-    let waker: Waker = block_on(&executor, poll_fn(|cx| Poll::Ready(cx.waker().clone())));
-    block_on(&executor, async {
+    let (mut one, mut two) = block_on(executor.run(connected()));
+    let waker: Waker = block_on(executor.run(poll_fn(|cx| Poll::Ready(cx.waker().clone()))));
+    block_on(executor.run(async {
         one.write_all(b"again").await.unwrap();
         two.read_exact(&mut [0; 5]).await.unwrap();
-    });
+    }));
     std::thread::spawn(move || waker.wake()).join().unwrap();
 }
 
@@ -262,7 +265,7 @@ fn sockets_outlive_one_loop_and_wakers_outlive_all() {
 #[cfg(target_os = "linux")]
 fn a_loop_inside_a_loop_is_a_mistake() {
     let executor = LocalExecutor::new();
-    block_on(&executor, async { block_on(&LocalExecutor::new(), async {}) });
+    block_on(executor.run(async { block_on(async {}) }));
 }
 
 #[test]

@@ -16,7 +16,6 @@ use quorate::helix::protocol::keys::Null;
 use quorate::id::{ClusterId, NodeId};
 use quorate::raft::{self, Observer};
 use quorate::{Committed, Life, Refused, StateMachine};
-use smol::LocalExecutor;
 
 /// How many commands were applied.
 #[derive(Default)]
@@ -70,7 +69,7 @@ async fn is_over(node: &raft::Node<Count>) {
 
 fn lives_again(mode: SyncMode) {
     let folder = tempfile::tempdir().expect("a folder");
-    block_on(&LocalExecutor::new(), async {
+    block_on(async {
         // Three lives: one that is shut down, one that is dropped where it waits, and the last.
         let (first, mut life) = start(folder.path(), mode);
         assert_eq!(write(&first, &mut life).await, 1);
@@ -119,7 +118,7 @@ fn start_helix(path: &Path) -> (helix::Node<Count>, Life) {
 #[test]
 fn a_node_of_helix_lives_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    block_on(&LocalExecutor::new(), async {
+    block_on(async {
         let (first, mut life) = start_helix(folder.path());
         assert!(poll_once(&mut life).await.is_none());
         first.shutdown();
@@ -144,6 +143,6 @@ fn a_closed_disk_is_free_and_writes_nothing_more() {
     disk.close();
     let other = Disk::open(folder.path(), SyncMode::Thread).expect("free again");
     assert!(file.write_at(0, b"late").is_err() && disk.create("b").is_err());
-    assert!(block_on(&LocalExecutor::new(), file.commit(0, b"late".to_vec())).is_err());
+    assert!(block_on(file.commit(0, b"late".to_vec())).is_err());
     assert_eq!(other.open_file("a").expect("it is there").size().expect("known"), 0);
 }

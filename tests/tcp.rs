@@ -75,7 +75,7 @@ fn on_one_loop<F: Future<Output = ()> + 'static>(backend: Backend, test: impl Fn
         },
     };
     let deadline = world.clock.sleep(Duration::from_secs(30));
-    match block_on_with(backend, &executor, first(test(world), deadline)) {
+    match block_on_with(backend, executor.run(first(test(world), deadline))) {
         First::A(()) => {}
         First::B(()) => panic!("the test hangs on {backend:?}"),
     }

@@ -70,7 +70,7 @@ pub(crate) fn control(model: Model, habit: Habit, rounds: u32) -> Row {
             task.cancel().await;
         }
     });
-    io::block_on(&executor, driver);
+    io::block_on(executor.run(driver));
     bench.end_threads(u64::MAX);
     let (times, never) = measured.take();
     let more = if never { format!("never; given up after {GIVE_UP:?}") } else { String::new() };

@@ -261,7 +261,7 @@ fn ours(blow: Blow, job: Job, habit: Habit, rounds: u32) -> Row {
             task.cancel().await;
         }
     });
-    io::block_on(&executor, driver);
+    io::block_on(executor.run(driver));
     bench.end_threads(u64::MAX);
     let (times, fenced) = (measured.take(), bench.fenced.load(Ordering::Relaxed));
     let late = format!("{fenced} late results, {} of them read", bench.read.get());

@@ -64,7 +64,7 @@ fn create(figures: &mut Figures) -> io::Result<()> {
         }
         Spread::of(spans)
     });
-    let measured = block_on(&executor, tasks);
+    let measured = block_on(executor.run(tasks));
     note("task: spawn, await", measured);
     let future = || smol::future::block_on(async { black_box(async {}).await });
     note("future: make, await", time_each(20, 5_000, future));
@@ -113,7 +113,7 @@ fn end_processes(figures: &mut Figures) -> io::Result<()> {
 
 /// Blocks until the others have certainly come to wait.
 fn thread_sleep(clock: &Clock, span: Duration) {
-    block_on(&LocalExecutor::new(), clock.sleep(span));
+    block_on(clock.sleep(span));
 }
 
 fn end_threads(figures: &mut Figures) -> io::Result<()> {
@@ -177,7 +177,7 @@ fn end_tasks(figures: &mut Figures) {
         }
         (Spread::of(tasks), Spread::of(futures))
     });
-    let (tasks, futures) = block_on(&executor, measured);
+    let (tasks, futures) = block_on(executor.run(measured));
     figures.add(END, "task: Task::cancel, awaited", "takes", "ns", tasks);
     figures.add(END, "future in a box: drop", "takes", "ns", futures);
 }

@@ -174,7 +174,7 @@ fn tasks(figures: &mut Figures) {
         })
         .await
     });
-    let (spread, switches) = block_on(&executor, driver);
+    let (spread, switches) = block_on(executor.run(driver));
     record(figures, "async-channel, two tasks", spread, switches);
 }
 
@@ -216,7 +216,7 @@ fn futures(figures: &mut Figures) {
             First::B(never) => never,
         }
     });
-    let (spread, switches) = block_on(&executor, both);
+    let (spread, switches) = block_on(executor.run(both));
     record(figures, "queue and notify, two futures of one task", spread, switches);
 }
 

@@ -118,7 +118,7 @@ fn threads(count: usize) -> io::Result<()> {
 
 fn tasks(count: usize) -> io::Result<()> {
     let executor = LocalExecutor::new();
-    block_on(&executor, async {
+    block_on(executor.run(async {
         let clock = Clock::real();
         let pid = std::process::id();
         let before = Memory::of(pid)?;
@@ -141,5 +141,5 @@ fn tasks(count: usize) -> io::Result<()> {
         let used = Usage::of(&[pid])?.since(used);
         print(count, grown, used, late.take());
         Ok(())
-    })
+    }))
 }

@@ -345,27 +345,24 @@ pub async fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
     receiver.recv().await.map_err(io::Error::other)?
 }
 
-/// Runs `future` to its end on this thread, and meanwhile everything that is spawned on `executor`,
-/// on the loop that suits the system best: [`Backend::Epoll`].
+/// Runs `future` to its end on this thread, and meanwhile sockets and timers, on the loop that suits
+/// the system best: [`Backend::Epoll`]. The future of a whole program is its executor's:
+/// `block_on(executor.run(program))`.
 ///
 /// # Panics
 /// Inside another `block_on` of this thread.
-pub fn block_on<T>(executor: &smol::LocalExecutor<'_>, future: impl Future<Output = T>) -> T {
-    block_on_with(Backend::Epoll, executor, future)
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    block_on_with(Backend::Epoll, future)
 }
 
 /// [`block_on`] on a loop of the caller's choice.
 ///
 /// # Panics
 /// With [`Backend::Epoll`], inside another `block_on` of this thread.
-pub fn block_on_with<T>(
-    backend: Backend,
-    executor: &smol::LocalExecutor<'_>,
-    future: impl Future<Output = T>,
-) -> T {
+pub fn block_on_with<T>(backend: Backend, future: impl Future<Output = T>) -> T {
     match backend {
         #[cfg(target_os = "linux")]
-        Backend::Epoll => reactor::block_on(executor.run(future)),
-        _ => async_io::block_on(executor.run(future)),
+        Backend::Epoll => reactor::block_on(future),
+        _ => async_io::block_on(future),
     }
 }

@@ -81,7 +81,7 @@ fn serve<F: AsyncFn(&Served)>(
 ) {
     let executor = Rc::new(LocalExecutor::new());
     let spawner = Spawner::new(executor.clone());
-    block_on(&executor, async move {
+    block_on(executor.run(async move {
         let time = VirtualClock::new();
         let (node, lives) = start(&spawner, &time);
         while node.leading().is_none() && node.status().leader.is_none() {
@@ -94,7 +94,7 @@ fn serve<F: AsyncFn(&Served)>(
         let served = open(spawner, time, node, lives, limits);
         test(&served).await;
         served.end().await;
-    });
+    }));
 }
 
 fn env(id: NodeId, net: Net, spawner: &Spawner, time: &Rc<VirtualClock>) -> Env {

@@ -204,7 +204,7 @@ fn elect(model: Run, application: Application, round: usize) -> Outcome {
     });
     // What the executor itself takes for its first task is not counted.
     let warm = executor.spawn(async {});
-    block_on(&executor, warm);
+    block_on(executor.run(warm));
     let inner = executor.clone();
     let harness = async move {
         let region = Region::new(ALLOCATOR);
@@ -237,5 +237,5 @@ fn elect(model: Run, application: Application, round: usize) -> Outcome {
         }
     };
     let harness = executor.spawn(harness);
-    block_on(&executor, harness)
+    block_on(executor.run(harness))
 }

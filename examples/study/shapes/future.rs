@@ -131,5 +131,5 @@ pub(super) fn run(
         components.add(machine(&node));
         components.next().await
     });
-    block_on(&executor, life)
+    block_on(executor.run(life))
 }

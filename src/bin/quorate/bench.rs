@@ -89,7 +89,7 @@ impl Bench {
         };
         self.counted()?;
         let executor = LocalExecutor::new();
-        let report = block_on(&executor, self.measure(&executor, plan))?;
+        let report = block_on(executor.run(self.measure(&executor, plan)))?;
         if self.json {
             print(format!("{}\n", report.json()).as_bytes())?;
         } else {

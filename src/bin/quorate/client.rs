@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use quorate::env::{Clock, io::block_on, output};
 use quorate::scope::first::{First, first};
 use serde_json::Value;
-use smol::LocalExecutor;
 
 use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Failure};
@@ -20,7 +19,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs a command that only talks to servers.
 pub(crate) fn run<T>(command: impl Future<Output = T>) -> T {
-    block_on(&LocalExecutor::new(), command)
+    block_on(command)
 }
 
 /// An answer with its status.

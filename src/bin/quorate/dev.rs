@@ -59,7 +59,7 @@ impl Dev {
         logging::start(self.log);
         let executor = Rc::new(LocalExecutor::new());
         let spawner = Spawner::new(executor.clone());
-        block_on(&executor, self.serve(&spawner))
+        block_on(executor.run(self.serve(&spawner)))
     }
 
     async fn serve(self, spawner: &Spawner) -> Result<(), Failure> {

@@ -59,7 +59,7 @@ impl Serve {
         raise_descriptor_limit();
         let executor = Rc::new(LocalExecutor::new());
         let spawner = Spawner::new(executor.clone());
-        block_on(&executor, serve(settings, &spawner))
+        block_on(executor.run(serve(settings, &spawner)))
     }
 }
 
