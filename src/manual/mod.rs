@@ -8,6 +8,7 @@
 //! | [`pictures`] | who says what to whom, and which scopes are open meanwhile: drawn from runs |
 //! | [`scopes`] | the questions about threads that Lean Helix left open, answered by tests and figures |
 //! | [`testing`] | how to run, replay and extend the simulations, and what each invariant means |
+//! | [`embedding`] | how to run a node inside a program of your own |
 //! | [`your_machine`] | how to send storms through a state machine of your own |
 //! | [`mistakes`] | how such systems went wrong elsewhere, and what prevents it here |
 //! | [`demands`] | what this project is asked for, and the test that shows it |
@@ -55,6 +56,8 @@ pub mod pictures {}
 pub mod scopes {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
 #[doc = include_str!("your_machine.md")]
 pub mod your_machine {}
 #[doc = include_str!("mistakes.md")]
