@@ -70,6 +70,46 @@ pub struct Limits {
     pub snapshot_keep_entries: u64,
     /// Bytes of one piece of a snapshot on its way to a peer.
     pub snapshot_chunk_bytes: usize,
+    /// How much is done at a time.
+    pub slices: Slices,
+}
+
+/// How much a node does at a time: before its tasks let others run, and between two syncs of a long
+/// write. Nobody needs to change these. They are here because a simulation draws them: a fault
+/// that needs two slices must not hide where all fits one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slices {
+    /// Events of a role of raft, and messages of a term of helix, before other tasks run.
+    pub events: u32,
+    /// Entries that are applied between two events.
+    pub apply_entries: usize,
+    /// Bytes of entries that are read for that; one entry at least is.
+    pub apply_bytes: usize,
+    /// Bytes of a snapshot between two syncs.
+    pub snapshot_sync_bytes: u64,
+    /// Bytes of zeros that are written at a time while a file of the journal is made ahead: bounds
+    /// how long a batch waits for it.
+    pub zero_bytes: u64,
+    /// Bytes of the first file of a new journal, so that a new node starts at once.
+    pub first_segment_bytes: u64,
+}
+
+impl Slices {
+    /// Those of production.
+    pub const REAL: Self = Self {
+        events: 64,
+        apply_entries: 128,
+        apply_bytes: 256 << 10,
+        snapshot_sync_bytes: 1 << 20,
+        zero_bytes: 512 << 10,
+        first_segment_bytes: 256 << 10,
+    };
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self::REAL
+    }
 }
 
 impl Limits {
@@ -100,6 +140,7 @@ impl Default for Limits {
             snapshot_factor: 4,
             snapshot_keep_entries: 4_096,
             snapshot_chunk_bytes: 256 << 10,
+            slices: Slices::default(),
         }
     }
 }

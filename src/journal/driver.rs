@@ -18,10 +18,8 @@ use super::preallocate::{self, MAKING, Preallocated};
 use super::record::{Batch, HEAD, Lsn};
 use super::segment::{self, Segment, SegmentHead, failed, offset};
 
-/// The least that is zeroed at a time while a preallocated file is made.
-const SLICE_BYTES_MIN: u64 = 64 << 10;
-/// The most that is zeroed at a time: bounds how long a batch waits for it.
-const SLICE_BYTES_MAX: u64 = 512 << 10;
+/// The least that is zeroed at a time while a file is made ahead, if the limit is not below it.
+const ZERO_BYTES_MIN: u64 = 64 << 10;
 /// A buffer larger than this is not kept for the next batch.
 const BUFFER_BYTES_MAX: usize = 2 << 20;
 
@@ -227,13 +225,14 @@ impl Inner {
             let share = u128::from(written) * 2 * u128::from(left) / u128::from(room.max(1));
             u64::try_from(share).unwrap_or(u64::MAX)
         };
-        self.spare_slice(slice.clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX)).await
+        let most = self.options.slices.zero_bytes;
+        self.spare_slice(slice.clamp(most.min(ZERO_BYTES_MIN), most)).await
     }
 
     /// Makes a preallocated file at once; false if there is no room.
     async fn make_spare(&self) -> Result<bool, Fatal> {
         while self.store.borrow().preallocated.is_empty() {
-            self.spare_slice(SLICE_BYTES_MAX).await?;
+            self.spare_slice(self.options.slices.zero_bytes).await?;
             if self.full.get() && self.store.borrow().preallocated.making.is_none() {
                 return Ok(!self.store.borrow().preallocated.is_empty());
             }

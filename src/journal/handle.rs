@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::Slices;
 use crate::env::{Clock, Disk, Rng, Time};
 use crate::error::Fatal;
 use crate::scope::notify::Notify;
@@ -21,8 +22,6 @@ use super::snapshot::{Snapshot, SnapshotError, SnapshotWriter, Snapshots};
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// The largest segment: it is read whole at start.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-/// The first segment of a new journal is this small, so that a new node starts at once.
-const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 /// Sync times remembered for the median.
 const SYNCS_REMEMBERED: usize = 64;
 
@@ -43,6 +42,8 @@ pub struct Options {
     pub pending_bytes_max: usize,
     /// Segment files kept for use again, so that steady work writes no zeros. More are removed.
     pub preallocated_max: usize,
+    /// How much is written at a time.
+    pub slices: Slices,
 }
 
 impl Default for Options {
@@ -54,6 +55,7 @@ impl Default for Options {
             batch_bytes_max: 1 << 20,
             pending_bytes_max: 32 << 20,
             preallocated_max: 8,
+            slices: Slices::default(),
         }
     }
 }
@@ -179,7 +181,7 @@ impl Journal {
         mut replay: impl FnMut(Record) -> Result<(), Fatal>,
     ) -> Result<Self, Fatal> {
         options.check()?;
-        let snapshots = Snapshots::find(disk)?;
+        let snapshots = Snapshots::find(disk, options.slices.snapshot_sync_bytes)?;
         let mut recovered = recover::recover(disk, &mut replay)?;
         if recovered.segments.is_empty() {
             recovered.begin(disk, rng.u64(), options)?;
@@ -406,7 +408,7 @@ impl Journal {
 impl Recovered {
     /// Makes the first segment of a new journal.
     fn begin(&mut self, disk: &Disk, journal: u64, options: Options) -> Result<(), Fatal> {
-        let bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES);
+        let bytes = options.segment_bytes.min(options.slices.first_segment_bytes);
         let segment = preallocate::first(disk, journal, bytes)
             .map_err(|e| failed("making the first segment in", &disk.place(), &e))?;
         self.journal = journal;

@@ -39,8 +39,6 @@ const BLOCK: usize = 64 << 10;
 const BLOCK_RAW: u64 = BLOCK as u64 + 4;
 /// Meta data is read into memory at start, and is the engine's own: a few hundred bytes.
 const META_MAX: usize = 1 << 20;
-/// Contents are synced each time this much was written, so that no single sync takes long.
-const SYNC_BYTES: u64 = 1 << 20;
 
 /// Why a snapshot could not be written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +58,8 @@ pub(super) struct Snapshots(Rc<Shelf>);
 #[derive(Debug)]
 struct Shelf {
     disk: Disk,
+    /// Contents are synced each time this much was written, so that no single sync takes long.
+    sync_bytes: u64,
     current: RefCell<Option<Snapshot>>,
     number: Cell<u64>,
 }
@@ -92,7 +92,7 @@ pub struct SnapshotWriter {
 
 impl Snapshots {
     /// Finds the newest snapshot and verifies all of it; removes what a crash left behind.
-    pub(super) fn find(disk: &Disk) -> Result<Self, Fatal> {
+    pub(super) fn find(disk: &Disk, sync_bytes: u64) -> Result<Self, Fatal> {
         let names = disk.list().map_err(|e| failed("listing", &disk.place(), &e))?;
         let complete = |name: &String| Some((number(name, "snapshot-", ".snap")?, name.clone()));
         let mut found: Vec<_> = names.iter().filter_map(complete).collect();
@@ -109,6 +109,7 @@ impl Snapshots {
         }
         Ok(Self(Rc::new(Shelf {
             disk: disk.clone(),
+            sync_bytes,
             current: RefCell::new(current),
             number: Cell::new(newest.map_or(0, |(number, _)| number)),
         })))
@@ -167,7 +168,7 @@ impl SnapshotWriter {
             if self.block.len() == BLOCK {
                 self.put_block()?;
             }
-            if self.unsynced >= SYNC_BYTES {
+            if self.unsynced >= self.shelf.sync_bytes {
                 self.unsynced = 0;
                 self.checked(self.file.sync().await)?;
                 yield_now().await;

@@ -45,11 +45,6 @@ use crate::raft::snapshot::Snapshots;
 use crate::raft::status::{Published, Role};
 use crate::scope::notify::Notify;
 
-/// The most entries applied before the next event is taken: some 100 µs of work.
-const APPLY_SLICE: usize = 128;
-/// The most bytes of entries read from the log at once for applying.
-const APPLY_BYTES: usize = 256 << 10;
-
 /// The state of a node that outlives its roles.
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -294,14 +289,17 @@ impl Core {
 
     /// Applies some committed entries and answers the clients that wait for them.
     pub(crate) fn apply_slice(&self) -> Result<(), Fatal> {
+        let slices = self.config.limits.slices;
         let (applied, commit) = (self.decided.applied(), self.decided.commit());
         if applied >= commit {
             return Ok(());
         }
-        let entries = self.log().read(&self.journal, applied.next(), APPLY_BYTES)?;
+        let entries = self.log().read(&self.journal, applied.next(), slices.apply_bytes)?;
         let entries = entries.expect("what is not applied is not compacted");
         let mut machine = self.machine.borrow_mut();
-        for entry in entries.iter().take(APPLY_SLICE).take_while(|entry| entry.index <= commit) {
+        for entry in
+            entries.iter().take(slices.apply_entries).take_while(|entry| entry.index <= commit)
+        {
             machine.apply(self.me(), entry);
             self.decided.applied.set(entry.index);
         }

@@ -29,9 +29,6 @@ use crate::raft::rules;
 use crate::raft::status::Role;
 use crate::scope::budget::Longest;
 
-/// The most events handled before the executor's other tasks run: some 100 µs of work.
-const EVENTS_PER_TURN: u32 = 64;
-
 /// The next event of a node, for its current role.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -153,7 +150,7 @@ impl Core {
     pub(crate) async fn next(&self, deadline: Time) -> Result<Event, Stop> {
         let mailbox = &self.mailbox;
         loop {
-            if mailbox.turn.get() >= EVENTS_PER_TURN {
+            if mailbox.turn.get() >= self.config.limits.slices.events {
                 mailbox.turn.set(0);
                 yield_now().await;
             }

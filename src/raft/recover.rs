@@ -47,6 +47,7 @@ pub(crate) fn recover<H: AnyMachine>(
         segment_bytes: limits.segment_bytes,
         record_bytes_max: limits.entries_bytes_max() + (4 << 10),
         batch_bytes_max: defaults.batch_bytes_max.min(half),
+        slices: limits.slices,
         ..defaults
     };
     let journal =

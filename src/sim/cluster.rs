@@ -36,7 +36,8 @@ use crate::scope::cancel::CancelInjector;
 use crate::scope::observer::Observer;
 use crate::sim::checks::{Checks, Invariants};
 use crate::sim::disk::SimDisk;
-use crate::sim::executor::{Group, Order};
+use crate::sim::draws::Costs;
+use crate::sim::executor::{Group, Order, Why};
 use crate::sim::machine::{Digest, Judge, Probe};
 use crate::sim::picture::Ending;
 use crate::sim::protocol::{Birth, Life, Protocol};
@@ -63,6 +64,10 @@ pub struct Setup<P: Protocol> {
     pub lines_max: usize,
     /// Whether each line is printed as it happens.
     pub print: bool,
+    /// How much the queues between a node and its links hold.
+    pub queues: NetLimits,
+    /// What work costs a node.
+    pub costs: Costs,
     /// What only this protocol has.
     pub protocol: P::Settings,
 }
@@ -76,6 +81,8 @@ impl<P: Protocol> Default for Setup<P> {
             detail: Detail::Events,
             lines_max: TAIL_LINES,
             print: false,
+            queues: NetLimits::default(),
+            costs: Costs::FREE,
             protocol: P::Settings::default(),
         }
     }
@@ -163,9 +170,11 @@ impl<P: Protocol> Cluster<P> {
     pub fn new(seed: u64, setup: Setup<P>, make: impl Fn() -> P::Machine + 'static) -> Self {
         let trace = Trace::new(setup.detail, setup.lines_max, setup.print);
         let world = World::new(seed, P::checker(seed, &setup), setup.order, trace);
+        world.set_costs(setup.costs);
         let slot = |node| {
             let disk = SimDisk::new(world.clock(), world.rng().fork());
             disk.set_sync_latency(SYNC_MIN, SYNC_MAX);
+            disk.meter(world.meter(node), setup.costs);
             let own = P::slot(node, &world, &setup);
             (node, Slot { disk, cancel_injector: CancelInjector::default(), own, living: None })
         };
@@ -301,7 +310,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn live(&self, node: NodeId) -> Result<Living<P>, Fatal> {
         let peers = self.members().into_iter().filter(|&peer| peer != node);
-        let (net, wire) = net(node, peers, NetLimits::default());
+        let (net, wire) = net(node, peers, self.setup.queues);
         let executor = self.world.executor();
         let group = executor.group();
         let env = Env {
@@ -429,9 +438,9 @@ impl<P: Protocol> Cluster<P> {
         living.paused = pause;
         let group = living.group;
         if pause {
-            self.world.executor().freeze(group);
+            self.world.executor().hold(group, Why::Frozen);
         } else {
-            self.world.executor().thaw(group);
+            self.world.executor().release(group, Why::Frozen);
         }
         self.world.note(format!("{} {node:?}", if pause { "paused" } else { "resumed" }));
     }

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::env::{Clock, Disk, Rng, Time};
+use crate::sim::draws::{Costs, Meter};
 
 use handle::Handle;
 
@@ -38,6 +39,7 @@ struct Shared {
     /// Handles of an earlier life are dead.
     life: Cell<u64>,
     operations: Cell<u64>,
+    meter: RefCell<(Meter, Costs)>,
 }
 
 #[derive(Default)]
@@ -91,6 +93,7 @@ impl SimDisk {
             troubles: RefCell::default(),
             life: Cell::new(0),
             operations: Cell::new(0),
+            meter: RefCell::new((Meter::default(), Costs::FREE)),
         }))
     }
 
@@ -178,6 +181,11 @@ impl SimDisk {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.operations.get()
+    }
+
+    /// Lets `meter` count what reading costs from now on.
+    pub fn meter(&self, meter: Meter, costs: Costs) {
+        self.0.meter.replace((meter, costs));
     }
 
     /// How long each sync takes from now on.

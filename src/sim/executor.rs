@@ -12,7 +12,7 @@
 //! A panic inside a task goes up through [`Executor::step`]: nothing is swallowed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -44,8 +44,18 @@ pub enum Order {
 struct Members {
     live: Rc<Cell<usize>>,
     polls: u64,
-    frozen: bool,
+    /// Why it is not polled.
+    held: BTreeSet<Why>,
     dead: bool,
+}
+
+/// Why a group is not polled at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// Somebody stopped its process.
+    Frozen,
+    /// It is at work: what it did last takes this long.
+    Busy,
 }
 
 /// An executor of one world.
@@ -54,7 +64,7 @@ pub struct Executor {
     sender: Sender<(Group, Runnable)>,
     woken: Receiver<(Group, Runnable)>,
     ready: RefCell<Vec<(Group, Runnable)>>,
-    frozen: RefCell<Vec<(Group, Runnable)>>,
+    held: RefCell<Vec<(Group, Runnable)>>,
     groups: RefCell<BTreeMap<Group, Members>>,
     order: Order,
     rng: Rng,
@@ -69,7 +79,7 @@ impl Executor {
             sender,
             woken,
             ready: RefCell::default(),
-            frozen: RefCell::default(),
+            held: RefCell::default(),
             groups: RefCell::default(),
             order,
             rng,
@@ -139,11 +149,12 @@ impl Executor {
     /// Takes what was woken into the ready list, or aside if its group is frozen or dead.
     fn collect(&self) {
         while let Ok((group, runnable)) = self.woken.try_recv() {
-            let (frozen, dead) = self.change(group, |members| (members.frozen, members.dead));
+            let (held, dead) =
+                self.change(group, |members| (!members.held.is_empty(), members.dead));
             if dead {
                 drop(runnable);
-            } else if frozen {
-                self.frozen.borrow_mut().push((group, runnable));
+            } else if held {
+                self.held.borrow_mut().push((group, runnable));
             } else {
                 self.ready.borrow_mut().push((group, runnable));
             }
@@ -151,19 +162,25 @@ impl Executor {
     }
 
     /// Stops polling `group`; what wakes it meanwhile is remembered.
-    pub fn freeze(&self, group: Group) {
+    pub fn hold(&self, group: Group, why: Why) {
         self.collect();
-        self.change(group, |members| members.frozen = true);
+        self.change(group, |members| members.held.insert(why));
         let mut ready = self.ready.borrow_mut();
-        self.frozen.borrow_mut().extend(ready.extract_if(.., |(of, _)| *of == group));
+        self.held.borrow_mut().extend(ready.extract_if(.., |(of, _)| *of == group));
     }
 
-    /// Polls `group` again.
-    pub fn thaw(&self, group: Group) {
+    /// Polls `group` again, unless it is held for another reason.
+    pub fn release(&self, group: Group, why: Why) {
         self.collect();
-        self.change(group, |members| members.frozen = false);
-        let mut frozen = self.frozen.borrow_mut();
-        self.ready.borrow_mut().extend(frozen.extract_if(.., |(of, _)| *of == group));
+        let held = self.change(group, |members| {
+            members.held.remove(&why);
+            !members.held.is_empty()
+        });
+        if held {
+            return;
+        }
+        let mut held = self.held.borrow_mut();
+        self.ready.borrow_mut().extend(held.extract_if(.., |(of, _)| *of == group));
     }
 
     /// Drops every future of `group`, now. `root` is the task that owns the others.
@@ -178,10 +195,10 @@ impl Executor {
         loop {
             let doomed: Vec<_> = {
                 let mut ready = self.ready.borrow_mut();
-                let mut frozen = self.frozen.borrow_mut();
+                let mut held = self.held.borrow_mut();
                 let of_group = |(of, _): &mut (Group, Runnable)| *of == group;
                 let ready = ready.extract_if(.., of_group);
-                ready.chain(frozen.extract_if(.., of_group)).collect()
+                ready.chain(held.extract_if(.., of_group)).collect()
             };
             let woken = !self.woken.is_empty();
             if doomed.is_empty() && !woken {
@@ -240,7 +257,7 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use super::{Executor, Order};
+    use super::{Executor, Order, Why};
     use crate::env::Rng;
     use crate::scope::notify::Notify;
     use futures_lite::future::{pending, yield_now};
@@ -324,10 +341,10 @@ mod tests {
             flag.set(true);
         });
         while executor.step().is_some() {}
-        executor.freeze(group);
+        executor.hold(group, Why::Frozen);
         notify.notify();
         assert_eq!(executor.step(), None);
-        executor.thaw(group);
+        executor.release(group, Why::Frozen);
         assert_eq!(executor.step(), Some(group));
         assert!(heard.get());
     }

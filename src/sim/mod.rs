@@ -11,6 +11,7 @@
 //!
 //! - [`executor`]: tasks, and the seeded choice of the next one;
 //! - [`net`], [`disk`], [`drift`]: what goes wrong outside a node;
+//! - [`draws`]: what differs from production, drawn by the seed;
 //! - [`world`]: the loop that moves it all;
 //! - [`protocol`]: the one interface between what is shared and what only a protocol has;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
@@ -25,6 +26,7 @@ pub mod checks;
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod draws;
 pub mod drift;
 pub mod executor;
 pub mod helix;

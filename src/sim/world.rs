@@ -6,7 +6,7 @@
 //! can run, it moves the time to the next timer or arrival. Nothing else ever moves.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -18,8 +18,9 @@ use crate::env::{Clock, Rng, Time};
 use crate::id::NodeId;
 use crate::scope::notify::Notify;
 use crate::sim::checks::{Invariants, Violation};
+use crate::sim::draws::{Costs, Meter};
 use crate::sim::drift::Drifting;
-use crate::sim::executor::{Executor, Group, Order};
+use crate::sim::executor::{Executor, Group, Order, Why};
 use crate::sim::net::{Flight, Network, Passage};
 use crate::sim::trace::Trace;
 
@@ -51,6 +52,10 @@ pub struct World<I: Invariants> {
     clients: Group,
     lines: RefCell<BTreeMap<Group, (NodeId, Notify)>>,
     polls_here: Cell<u32>,
+    costs: Cell<Costs>,
+    meters: RefCell<BTreeMap<NodeId, Meter>>,
+    /// Which groups are at work, and until when.
+    busy: RefCell<BTreeSet<(Time, Group)>>,
 }
 
 impl<I: Invariants> World<I> {
@@ -72,6 +77,9 @@ impl<I: Invariants> World<I> {
             rng,
             lines: RefCell::default(),
             polls_here: Cell::new(0),
+            costs: Cell::new(Costs::FREE),
+            meters: RefCell::default(),
+            busy: RefCell::default(),
         }
     }
 
@@ -102,6 +110,17 @@ impl<I: Invariants> World<I> {
     /// Lets the clock of a node run at `rate` thousandths of the right speed from now on.
     pub fn set_rate(&self, node: NodeId, rate: u64) {
         self.clocks.borrow_mut().entry(node).or_default().set_rate(self.now(), rate.max(1));
+    }
+
+    /// What taking in frames costs from now on.
+    pub fn set_costs(&self, costs: Costs) {
+        self.costs.set(costs);
+    }
+
+    /// What counts the work of a node.
+    #[must_use]
+    pub fn meter(&self, node: NodeId) -> Meter {
+        self.meters.borrow_mut().entry(node).or_default().clone()
     }
 
     /// The present time.
@@ -170,6 +189,7 @@ impl<I: Invariants> World<I> {
     /// Does the next thing: one poll of one task, or one step of time, but not past `until`.
     /// Returns false if nothing is left to do before `until`.
     pub fn turn(&self, until: Time) -> bool {
+        self.end_work();
         if let Some(group) = self.executor.step() {
             self.polls_here.set(self.polls_here.get() + 1);
             if self.polls_here.get() > POLLS_PER_INSTANT_MAX {
@@ -182,18 +202,49 @@ impl<I: Invariants> World<I> {
                 self.checker.borrow_mut().report("livelock", what);
             }
             self.collect(group);
+            self.work(group);
             return true;
         }
         let arrival = self.network.borrow().next_arrival();
-        let next = arrival.into_iter().chain(self.next_timer()).min();
+        let rested = self.busy.borrow().first().map(|&(until, _)| until);
+        let next = arrival.into_iter().chain(rested).chain(self.next_timer()).min();
         let Some(next) = next.filter(|&next| next <= until) else {
             return false;
         };
         self.polls_here.set(0);
         self.advance_to(next);
-        let mut told = |passage, flight: &Flight| self.trace.frame(next, passage, flight);
+        let costs = self.costs.get();
+        let mut told = |passage, flight: &Flight| {
+            self.trace.frame(next, passage, flight);
+            if passage == Passage::Delivered {
+                self.meter(flight.to).charge(costs.of_frame(flight.frame.len()));
+            }
+        };
         self.network.borrow_mut().deliver_due(next, &mut told);
         true
+    }
+
+    /// A poll has ended: what it did takes time, and the node does nothing else meanwhile.
+    fn work(&self, group: Group) {
+        let lines = self.lines.borrow();
+        let Some((node, _)) = lines.get(&group) else {
+            return;
+        };
+        let cost = self.meter(*node).take();
+        if !cost.is_zero() {
+            self.executor.hold(group, Why::Busy);
+            self.busy.borrow_mut().insert((self.now() + cost, group));
+        }
+    }
+
+    fn end_work(&self) {
+        let mut busy = self.busy.borrow_mut();
+        while let Some(&(until, group)) = busy.first()
+            && until <= self.now()
+        {
+            busy.pop_first();
+            self.executor.release(group, Why::Busy);
+        }
     }
 
     /// When the next timer fires, on whichever clock.
@@ -252,7 +303,9 @@ impl<I: Invariants> World<I> {
     /// still waited for, a wake-up was lost.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.next_timer().is_none() && self.network.borrow().next_arrival().is_none()
+        self.busy.borrow().is_empty()
+            && self.next_timer().is_none()
+            && self.network.borrow().next_arrival().is_none()
     }
 
     /// The first broken invariant, if any.

@@ -11,9 +11,6 @@ use bytes::Bytes;
 use crate::helix::commands::batch::{self, COMMANDS_MAX, Command};
 use crate::id::Height;
 
-/// Bytes of commands in one message, more or less: a frame that does not hold up the votes behind it.
-const NOTE_BYTES: usize = 256 << 10;
-
 const COMMANDS: u8 = 1;
 const ASK: u8 = 2;
 const ANSWER: u8 = 3;
@@ -67,10 +64,10 @@ impl AppMessage {
 }
 
 /// Notes with these commands, each of a moderate size.
-pub(crate) fn with_commands(commands: &[Command]) -> Vec<Bytes> {
+pub(crate) fn with_commands(commands: &[Command], bytes_max: usize) -> Vec<Bytes> {
     let (mut messages, mut begin, mut bytes) = (Vec::new(), 0, 0);
     for (at, command) in commands.iter().enumerate() {
-        if at > begin && (bytes + command.len() > NOTE_BYTES || at - begin == COMMANDS_MAX) {
+        if at > begin && (bytes + command.len() > bytes_max || at - begin == COMMANDS_MAX) {
             messages.push(&commands[begin..at]);
             (begin, bytes) = (at, 0);
         }
@@ -110,8 +107,8 @@ mod tests {
             Command { origin: NodeId(1), number, until: Height(1), payload }
         };
         let mut commands: Vec<_> = (0..5_000).map(|number| command(number, 10)).collect();
-        commands.extend((5_000..5_003).map(|number| command(number, NOTE_BYTES)));
-        let messages = with_commands(&commands);
+        commands.extend((5_000..5_003).map(|number| command(number, 256 << 10)));
+        let messages = with_commands(&commands, 256 << 10);
         assert_eq!(messages.len(), 3 + 3);
         let mut numbers = Vec::new();
         for message in messages {
@@ -122,7 +119,7 @@ mod tests {
             numbers.extend(read.commands.iter().map(|named| named.command.number));
         }
         assert!(numbers.into_iter().eq(0..5_003));
-        assert!(with_commands(&[]).is_empty());
+        assert!(with_commands(&[], 256 << 10).is_empty());
     }
 
     proptest! {

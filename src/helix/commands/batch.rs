@@ -5,7 +5,7 @@
 //! of that, so nobody can take a request's place without being that request.
 //!
 //! *At most once.* A command may stand in a block of height `h` only if `until` is in
-//! `h ..= h + COMMAND_WINDOW`, and if it stands in no block of the last `COMMAND_WINDOW` heights.
+//! `h ..= h + window`, and if it stands in no block of the last `window` heights.
 //! Put together: once in all, for a copy that comes later than that is expired. [`Recent`] is the
 //! memory that this takes; it follows from the chain alone, so it is the same on every node, and
 //! a replay of the chain makes it again.
@@ -25,7 +25,7 @@ use crate::helix::protocol::block::Hash;
 use crate::id::{Height, NodeId};
 use crate::scope::budget::Budget;
 
-/// How many heights a command may wait: long enough to outlive some views, short enough that what
+/// How many heights a command may wait unless something else is said: long enough to outlive some views, short enough that what
 /// must be remembered stays small.
 pub const COMMAND_WINDOW: u64 = 256;
 
@@ -165,14 +165,28 @@ pub async fn decode(payload: &[u8]) -> Result<Batch, String> {
 }
 
 /// The commands that stand in the last blocks, and a little more: each until it is expired.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recent {
+    /// How many heights a command may wait.
+    window: u64,
     /// Up to which height each could come again.
     ids: BTreeMap<CommandId, Height>,
     by_until: BTreeMap<Height, Vec<CommandId>>,
 }
 
+impl Default for Recent {
+    fn default() -> Self {
+        Self::new(COMMAND_WINDOW)
+    }
+}
+
 impl Recent {
+    /// Remembers nothing yet; a command may wait `window` heights.
+    #[must_use]
+    pub fn new(window: u64) -> Self {
+        Self { window, ids: BTreeMap::new(), by_until: BTreeMap::new() }
+    }
+
     /// Whether the command may stand in the block of `height`, after what is remembered.
     ///
     /// # Errors
@@ -182,7 +196,7 @@ impl Recent {
         if until < height {
             return Err("it is expired");
         }
-        if until.0 - height.0 > COMMAND_WINDOW {
+        if until.0 - height.0 > self.window {
             return Err("it would be valid for too long");
         }
         if self.remembers(named.id) {

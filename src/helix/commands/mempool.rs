@@ -14,9 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::env::Time;
-use crate::helix::commands::batch::{
-    BATCH_HEAD, COMMAND_WINDOW, COMMANDS_MAX, Command, CommandId, Named, Recent,
-};
+use crate::helix::commands::batch::{BATCH_HEAD, COMMANDS_MAX, Command, CommandId, Named, Recent};
 use crate::id::{Height, NodeId};
 
 /// Old commands of peers that are handed on to a leader at a time: enough to show that it ignores
@@ -29,6 +27,8 @@ pub(crate) struct Bounds {
     pub(crate) commands_max: usize,
     pub(crate) bytes_max: usize,
     pub(crate) command_bytes_max: usize,
+    /// How many heights a command may wait.
+    pub(crate) window: u64,
 }
 
 /// How patient a node is with a leader.
@@ -130,7 +130,8 @@ impl Pool {
         let queue = self.queues.entry(source).or_default();
         let len = command.payload.as_ref().map_or(0, bytes::Bytes::len);
         // A peer may be as far ahead as a command may wait.
-        let in_time = command.until > applied && command.until.0 - applied.0 <= 2 * COMMAND_WINDOW;
+        let in_time =
+            command.until > applied && command.until.0 - applied.0 <= 2 * self.bounds.window;
         let fits = queue.order.len() < self.bounds.commands_max
             && queue.bytes + command.len() <= self.bounds.bytes_max;
         if !in_time || len > self.bounds.command_bytes_max || (source != self.me && !fits) {
@@ -176,7 +177,7 @@ impl Pool {
 
     /// Whether a block at `height` would have a command.
     pub(crate) fn has_for(&self, height: Height) -> bool {
-        self.by_until.first().is_some_and(|(until, _)| until.0 <= height.0 + COMMAND_WINDOW)
+        self.by_until.first().is_some_and(|(until, _)| until.0 <= height.0 + self.bounds.window)
     }
 
     /// What goes into a block at `height`: from each source in turn, up to `bytes_max` of payload,
@@ -184,7 +185,7 @@ impl Pool {
     pub(crate) fn choose(&mut self, height: Height, bytes_max: usize) -> Vec<Named> {
         let fits = |id: &CommandId| {
             let until = self.entries[id].command.until;
-            until >= height && until.0 - height.0 <= COMMAND_WINDOW
+            until >= height && until.0 - height.0 <= self.bounds.window
         };
         let later = self.queues.range(self.turn..).map(|(&source, _)| source);
         let earlier = self.queues.range(..self.turn).map(|(&source, _)| source);
@@ -305,7 +306,8 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn pool() -> Pool {
-        let bounds = Bounds { commands_max: 3, bytes_max: 400, command_bytes_max: 100 };
+        let bounds =
+            Bounds { commands_max: 3, bytes_max: 400, command_bytes_max: 100, window: 256 };
         Pool::new(ME, bounds, Patience::of(Duration::from_secs(1)))
     }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::env::Env;
 use crate::error::{Fatal, Refused};
-use crate::helix::commands::batch::{BATCH_HEAD, COMMAND_HEAD};
+use crate::helix::commands::batch::{BATCH_HEAD, COMMAND_HEAD, COMMAND_WINDOW};
 use crate::helix::commands::service::{Lent, Service};
 use crate::helix::protocol::app::{App, Keys};
 use crate::helix::protocol::committee::{FixedCommittee, Order};
@@ -45,6 +45,12 @@ pub struct Node<M: StateMachine> {
 pub struct Options {
     /// Bytes of one command. All nodes must have the same: a block with a larger one is refused.
     pub command_bytes_max: usize,
+    /// How many heights a command may wait, at most [`COMMAND_WINDOW`]. All nodes must have the same:
+    /// a block with one that could wait longer is refused.
+    pub command_window: u64,
+    /// Commands of a batch weigh this many bytes at most, and so do those of one message to a
+    /// leader, unless one alone weighs more.
+    pub batch_bytes_max: usize,
     /// Requests of this node's clients that wait; more are refused with `Overloaded`.
     pub requests_max: usize,
     /// Bytes of the requests that wait.
@@ -65,6 +71,8 @@ impl Options {
     pub fn new(timing: &Timing) -> Self {
         Self {
             command_bytes_max: 1536 << 10,
+            command_window: COMMAND_WINDOW,
+            batch_bytes_max: 512 << 10,
             requests_max: 16_384,
             request_bytes_max: 32 << 20,
             peer_commands_max: 8_192,

@@ -35,7 +35,7 @@ use event_listener::Event;
 use crate::env::{Clock, Rng, Time};
 use crate::error::Refused;
 use crate::helix::commands::app_message::AppMessage;
-use crate::helix::commands::batch::{Batch, COMMAND_WINDOW, Command, Named, Recent};
+use crate::helix::commands::batch::{Batch, Command, Named, Recent};
 use crate::helix::commands::mempool::{Bounds, Patience, Pool};
 use crate::helix::commands::node::Options;
 use crate::helix::commands::reads::{Pace, Reads};
@@ -54,9 +54,6 @@ use crate::scope::oneshot::{Answer, oneshot};
 
 use apply::Progress;
 use serve::Inbox;
-
-/// A block that is not empty takes no more commands beyond so many bytes.
-const BLOCK_BYTES: usize = 512 << 10;
 
 /// The answer to come.
 pub(crate) type Pending<R> = Answer<Result<Applied<R>, Refused>>;
@@ -110,6 +107,7 @@ impl<M: StateMachine> Service<M> {
             commands_max: options.peer_commands_max,
             bytes_max: options.peer_bytes_max,
             command_bytes_max: options.command_bytes_max,
+            window: options.command_window,
         };
         let pace = Pace {
             resend: config.timing.resend,
@@ -129,7 +127,7 @@ impl<M: StateMachine> Service<M> {
             life: rng.u64(),
             options,
             patience,
-            batch_bytes_max: BLOCK_BYTES.min(config.limits.block_bytes_max),
+            batch_bytes_max: options.batch_bytes_max.min(config.limits.block_bytes_max),
             clock,
             machine: RefCell::new(machine),
             requests: RefCell::new(Requests::new(rng.u64() >> 1, admission)),
@@ -141,7 +139,7 @@ impl<M: StateMachine> Service<M> {
             )),
             peers,
             pool: RefCell::new(Pool::new(config.node, bounds, patience)),
-            recent: RefCell::default(),
+            recent: RefCell::new(Recent::new(options.command_window)),
             progress: Cell::default(),
             recovered: Cell::default(),
             leader: Cell::default(),
@@ -266,7 +264,7 @@ impl<M: StateMachine> Service<M> {
     /// Makes the command that stands for a request from now on.
     fn stand(&self, number: u64, payload: Option<Bytes>) {
         let decided = self.decided();
-        let until = Height(decided.0 + 1 + COMMAND_WINDOW);
+        let until = Height(decided.0 + 1 + self.options.command_window);
         let named = Named::from(Command { origin: self.me, number, until, payload });
         self.requests.borrow_mut().stand(number, named.id);
         self.put(self.me, named);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::config::Slices;
 use crate::id::{ClusterId, Height, NodeId};
 
 /// How patient a node is.
@@ -51,6 +52,8 @@ pub struct Limits {
     pub evidence_max: usize,
     /// Bytes of one file of the journal.
     pub segment_bytes: u64,
+    /// How much is done at a time.
+    pub slices: Slices,
 }
 
 impl Limits {
@@ -69,6 +72,7 @@ impl Default for Limits {
             fetch_bytes_max: 1 << 20,
             evidence_max: 64,
             segment_bytes: 4 << 20,
+            slices: Slices::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::helix::protocol::recover::{Tip, recover};
 use crate::helix::protocol::signer::Strictness;
 use crate::helix::protocol::status::Status;
 use crate::helix::protocol::sync::{self, Learned};
-use crate::helix::protocol::term::{self, Ended, MESSAGES_PER_TURN, vouched};
+use crate::helix::protocol::term::{self, Ended, vouched};
 use crate::host::shutdown::{Stop, drain};
 use crate::host::{Life, Vitals};
 use crate::id::{Height, NodeId, View};
@@ -305,7 +305,7 @@ async fn insist(core: &Core, block: &Block, proof: &BlockProof) {
 impl Core {
     /// Empties the mailbox while there is no term: until the node must stop.
     pub(crate) async fn attend(&self) -> Stop {
-        let mut budget = Budget::new(MESSAGES_PER_TURN);
+        let mut budget = Budget::new(self.config.limits.slices.events);
         loop {
             if let Err(stop) = self.shutdown.check() {
                 return stop;

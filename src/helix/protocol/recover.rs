@@ -79,6 +79,7 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<(Journal, Recovered)
         segment_bytes: limits.segment_bytes,
         record_bytes_max: limits.record_bytes_max(config.nodes.len()),
         batch_bytes_max: defaults.batch_bytes_max.min(half),
+        slices: limits.slices,
         ..defaults
     };
     let journal =

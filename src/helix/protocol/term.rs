@@ -48,10 +48,6 @@ use crate::scope::first::{First, Named, first};
 /// Pause between two requests for a committee.
 const COMMITTEE_AGAIN: Duration = Duration::from_millis(200);
 
-/// Letters heard between two looks at everything else, a signature counting as many: some 100 µs of
-/// work.
-pub(crate) const MESSAGES_PER_TURN: u32 = 64;
-
 /// How a term ended: with the block of its height.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -286,7 +282,7 @@ impl<'a> Term<'a> {
                 }
             }
             turn = self.core.effort_since(checked).saturating_add(turn);
-            if turn >= MESSAGES_PER_TURN {
+            if turn >= self.core.config.limits.slices.events {
                 turn = 0;
                 yield_now().await;
             }

@@ -188,6 +188,8 @@ impl DeviceFile for FileHandle {
         let from = usize::try_from(offset).map_or(inode.seen.len(), |at| at.min(inode.seen.len()));
         let len = buf.len().min(inode.seen.len() - from);
         buf[..len].copy_from_slice(&inode.seen[from..from + len]);
+        let (meter, costs) = &*self.handle.shared.meter.borrow();
+        meter.charge(costs.of_read(len));
         Ok(len)
     }
 

@@ -27,6 +27,7 @@ use crate::helix::protocol::trigger::Manual;
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::cluster;
 use crate::sim::helix::adversary::{Lie, Trick};
+use crate::sim::helix::keys::Metered;
 use crate::sim::helix::protocol::Helix;
 use crate::sim::helix::test_app::TestApp;
 use crate::sim::machine::Digest;
@@ -69,6 +70,12 @@ impl<M: Digest> Cluster<M> {
     pub(crate) fn keys(&self, node: NodeId) -> Box<dyn Keys> {
         let setup = self.setup();
         setup.protocol.keys(self.world().seed(), setup.nodes, node)
+    }
+
+    /// The same, for its engine: each use costs it time.
+    pub(super) fn metered_keys(&self, node: NodeId) -> Box<dyn Keys> {
+        let (meter, cost) = (self.world().meter(node), self.setup().costs.signature);
+        Box::new(Metered { keys: self.keys(node), meter, cost })
     }
 
     /// The last decided block of a node that is up; zero if it is not.

@@ -10,11 +10,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::env::Rng;
 use crate::helix::protocol::app::Keys;
 use crate::helix::protocol::message::Signature;
 use crate::id::NodeId;
+use crate::sim::draws::Meter;
 
 /// The secrets of all nodes.
 #[derive(Clone)]
@@ -61,6 +63,25 @@ impl Keys for RingKeys {
 
     fn verify(&self, node: NodeId, bytes: &[u8], signature: &Signature) -> bool {
         self.ring.verify(node, bytes, signature)
+    }
+}
+
+/// Keys of which each use costs their node time.
+pub(super) struct Metered {
+    pub(super) keys: Box<dyn Keys>,
+    pub(super) meter: Meter,
+    pub(super) cost: Duration,
+}
+
+impl Keys for Metered {
+    fn sign(&self, bytes: &[u8]) -> Signature {
+        self.meter.charge(self.cost);
+        self.keys.sign(bytes)
+    }
+
+    fn verify(&self, node: NodeId, bytes: &[u8], signature: &Signature) -> bool {
+        self.meter.charge(self.cost);
+        self.keys.verify(node, bytes, signature)
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use crate::env::Env;
 use crate::env::net::{NetLimits, Wire, net};
 use crate::error::Fatal;
-use crate::helix::commands::node::{Node, Options};
+use crate::helix::commands::node::Node;
 use crate::helix::protocol::app::{App, Trigger};
 use crate::helix::protocol::config::Config;
 use crate::helix::protocol::node::Engine;
@@ -39,8 +39,8 @@ impl<M: Digest> Cluster<M> {
             let (engine, life) = Engine::start(config, env, app, observer)?;
             return Ok((engine, None, Box::pin(life)));
         }
-        let options = Options { command_bytes_max: 1 << 10, ..Options::new(&config.timing) };
-        let (keys, machine) = (self.keys(node), self.machine(node));
+        let options = self.setup().protocol.options;
+        let (keys, machine) = (self.metered_keys(node), self.machine(node));
         let (served, life) = Node::start(config, options, env, keys, machine, observer)?;
         let engine = served.engine().clone();
         let handle = (!self.own(node).lies).then(|| served.into());
@@ -59,7 +59,7 @@ impl<M: Digest> Cluster<M> {
             membership: Box::new(Scheduled { schedule, nodes }),
             blocks: Box::new(slot.test_app.clone()),
             chain: Box::new(slot.test_app.clone()),
-            keys: self.keys(node),
+            keys: self.metered_keys(node),
             trigger,
         }
     }

@@ -14,12 +14,14 @@ use crate::helix::protocol::trigger::Manual;
 use crate::id::{Height, NodeId};
 use crate::sim::checks::Checked;
 use crate::sim::cluster;
+use crate::sim::draws::Draws;
 use crate::sim::helix::cast::{Cast, Choices, any_schedule, bears, choose_liars};
 use crate::sim::helix::checker::{Checker, Coverage};
 use crate::sim::helix::cluster::{Cluster, Settings, Setup, Slot, TIMING};
 use crate::sim::helix::events::{INSTANCE, kind_of};
 use crate::sim::helix::faults::Trouble;
 use crate::sim::helix::schedule::CommitteeSchedule;
+use crate::sim::helix::settings::any_limits;
 use crate::sim::helix::test_app::{Behaviour, TestApp};
 use crate::sim::machine::{Digest, Ledger};
 use crate::sim::net::Flight;
@@ -146,12 +148,23 @@ impl<M: Digest> Protocol for Helix<M> {
             None => any_schedule(&rng, options.nodes),
         };
         let behaviour = Behaviour { keeps: rng.chance(500), ..Behaviour::STEADY };
+        let draws = Draws::seeded(seed);
+        let (limits, client_limits) = any_limits(&draws);
         let setup = cluster::Setup {
             nodes: options.nodes,
             order: options.order,
             detail: options.detail,
             print: options.print,
-            protocol: Settings { schedule, behaviour, commands, ..Settings::default() },
+            queues: draws.queues(limits.block_bytes_max + (16 << 10)),
+            costs: draws.costs(),
+            protocol: Settings {
+                schedule,
+                behaviour,
+                commands,
+                limits,
+                options: client_limits,
+                ..Settings::default()
+            },
             ..cluster::Setup::default()
         };
         let make = load.make.clone();

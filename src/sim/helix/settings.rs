@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use crate::config::Slices;
 use crate::env::Rng;
+use crate::helix::commands::node::Options;
 use crate::helix::protocol::app::Keys;
 use crate::helix::protocol::config::{Limits, Timing};
 use crate::helix::protocol::keys::Ed25519;
 use crate::id::NodeId;
+use crate::sim::draws::Draws;
 use crate::sim::helix::keys::Ring;
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::test_app::Behaviour;
@@ -26,7 +29,35 @@ pub const TINY: Limits = Limits {
     fetch_bytes_max: 8 << 10,
     evidence_max: 8,
     segment_bytes: 64 << 10,
+    slices: Slices::REAL,
 };
+
+/// Limits of a storm, and what nodes take on of clients: each by itself tiny, production's, or
+/// between.
+pub(crate) fn any_limits(draws: &Draws) -> (Limits, Options) {
+    let (tiny, real) = (TINY, Limits::default());
+    let mut limits = Limits {
+        block_bytes_max: draws.count(tiny.block_bytes_max, real.block_bytes_max),
+        window: draws.size(1, real.window),
+        fetch_bytes_max: draws.count(1, real.fetch_bytes_max),
+        evidence_max: draws.count(tiny.evidence_max, real.evidence_max),
+        segment_bytes: draws.costly(tiny.segment_bytes, real.segment_bytes) & !511,
+        slices: draws.slices(),
+    };
+    // A file of the journal must hold the largest record.
+    let largest = 2 * limits.block_bytes_max as u64 + (16 << 10);
+    limits.segment_bytes = limits.segment_bytes.max(largest & !511);
+    let real = Options::new(&TIMING);
+    let options = Options {
+        command_bytes_max: 1 << 10,
+        command_window: draws.size(4, real.command_window),
+        batch_bytes_max: draws.count(1, real.batch_bytes_max),
+        requests_max: draws.count(16, real.requests_max),
+        peer_commands_max: draws.count(8, real.peer_commands_max),
+        ..real
+    };
+    (limits, options)
+}
 
 /// Which signatures the nodes make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +82,8 @@ pub struct Settings {
     /// Blocks carry clients' commands for a state machine, instead of those of a test app. All nodes
     /// are members then, alike, and views end by the clock.
     pub commands: bool,
+    /// What nodes take on of their clients and of commands of peers.
+    pub options: Options,
     /// Which signatures they make.
     pub signing: Signing,
     /// Whether views end by hand only, see [`Cluster::elapse`](crate::sim::cluster::Cluster::elapse).
@@ -66,6 +99,7 @@ impl Default for Settings {
             limits: TINY,
             behaviour: Behaviour::STEADY,
             commands: false,
+            options: Options { command_bytes_max: 1 << 10, ..Options::new(&TIMING) },
             signing: Signing::Simulated,
             manual: false,
         }

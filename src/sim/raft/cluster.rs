@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use crate::config::{Limits, Timing};
+use crate::config::{Limits, Slices, Timing};
 use crate::id::{NodeId, Term};
 use crate::raft::Role;
 use crate::raft::message::{Envelope, Message};
 use crate::sim::cluster;
+use crate::sim::draws::Draws;
 use crate::sim::machine::Digest;
 use crate::sim::net::Flight;
 use crate::sim::raft::protocol::Raft;
@@ -34,7 +35,7 @@ impl Default for Settings {
     }
 }
 
-/// Limits so small that everything that takes long in production happens all the time: snapshots,
+/// Limits of scenarios, so small that everything that takes long in production happens all the time: snapshots,
 /// compaction, rolled files, refused proposals.
 #[must_use]
 pub fn tiny_limits() -> Limits {
@@ -51,7 +52,33 @@ pub fn tiny_limits() -> Limits {
         snapshot_factor: 2,
         snapshot_keep_entries: 10,
         snapshot_chunk_bytes: 4 << 10,
+        slices: Slices::default(),
     }
+}
+
+/// Limits of a storm: each by itself tiny, production's, or between.
+#[must_use]
+pub fn any_limits(draws: &Draws) -> Limits {
+    let (tiny, real) = (tiny_limits(), Limits::default());
+    let mut limits = Limits {
+        command_bytes_max: draws.count(tiny.command_bytes_max, real.command_bytes_max),
+        proposals_max: draws.count(tiny.proposals_max, real.proposals_max),
+        proposal_bytes_max: draws.count(tiny.proposal_bytes_max, real.proposal_bytes_max),
+        append_bytes_max: draws.count(tiny.append_bytes_max, real.append_bytes_max),
+        appends_in_flight_max: draws.count(1, real.appends_in_flight_max),
+        in_flight_bytes_max: draws.count(tiny.in_flight_bytes_max, real.in_flight_bytes_max),
+        cache_bytes_max: draws.count(tiny.cache_bytes_max, real.cache_bytes_max),
+        segment_bytes: draws.costly(tiny.segment_bytes, real.segment_bytes) & !511,
+        snapshot_log_bytes: draws.costly(tiny.snapshot_log_bytes, real.snapshot_log_bytes),
+        snapshot_factor: draws.size(1, real.snapshot_factor),
+        snapshot_keep_entries: draws.size(tiny.snapshot_keep_entries, real.snapshot_keep_entries),
+        snapshot_chunk_bytes: draws.count(64, real.snapshot_chunk_bytes),
+        slices: draws.slices(),
+    };
+    // A file of the journal must hold the largest record.
+    let largest = limits.entries_bytes_max() as u64;
+    limits.segment_bytes = limits.segment_bytes.max((largest + largest / 32 + (8 << 10)) & !511);
+    limits
 }
 
 impl<M: Digest> Cluster<M> {

@@ -12,11 +12,12 @@ use crate::id::{ClusterId, NodeId};
 use crate::raft::{Event, Node};
 use crate::sim::checks::Checked;
 use crate::sim::cluster;
+use crate::sim::draws::Draws;
 use crate::sim::machine::{Digest, Ledger, Probe};
 use crate::sim::net::Flight;
 use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::raft::checker::{Checker, Coverage};
-use crate::sim::raft::cluster::{Cluster, Settings, Setup, tiny_limits};
+use crate::sim::raft::cluster::{Cluster, Settings, Setup, any_limits};
 use crate::sim::raft::events::kind_of;
 use crate::sim::raft::faults::Trouble;
 use crate::sim::storm::{self, Outcome, Storm};
@@ -115,12 +116,16 @@ impl<M: Digest> Protocol for Raft<M> {
     }
 
     fn brew(seed: u64, options: &Options<M>, load: &Workload<M>) -> Cluster<M> {
+        let draws = Draws::seeded(seed);
+        let limits = any_limits(&draws);
         let setup = cluster::Setup {
             nodes: options.nodes,
             order: options.order,
             detail: options.detail,
             print: options.print,
-            protocol: Settings { limits: tiny_limits(), ..Settings::default() },
+            queues: draws.queues(limits.entries_bytes_max()),
+            costs: draws.costs(),
+            protocol: Settings { limits, ..Settings::default() },
             ..cluster::Setup::default()
         };
         let make = load.make.clone();

@@ -80,7 +80,7 @@ impl<M: StateMachine> Service<M> {
     }
 
     fn tell_leader(&self, engine: &Engine, commands: &[Command]) {
-        for message in with_commands(commands) {
+        for message in with_commands(commands, self.options.batch_bytes_max / 2) {
             self.leader.get().into_iter().for_each(|leader| engine.tell(leader, message.clone()));
         }
     }
@@ -90,7 +90,7 @@ impl<M: StateMachine> Service<M> {
     fn look(&self, engine: &Engine, now: Time) {
         if now >= self.look.get() {
             let spread = self.pool.borrow_mut().spread_due(now);
-            for message in with_commands(&spread) {
+            for message in with_commands(&spread, self.options.batch_bytes_max / 2) {
                 self.peers.iter().for_each(|&peer| engine.tell(peer, message.clone()));
             }
             let relayed = self.pool.borrow_mut().relay_due(now);
