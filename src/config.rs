@@ -85,6 +85,8 @@ pub struct Slices {
     pub apply_entries: usize,
     /// Bytes of entries that are read for that; one entry at least is.
     pub apply_bytes: usize,
+    /// Bytes of a snapshot under one checksum: what reading a piece costs besides the piece.
+    pub snapshot_block_bytes: usize,
     /// Bytes of a snapshot between two syncs.
     pub snapshot_sync_bytes: u64,
     /// Bytes of zeros that are written at a time while a file of the journal is made ahead: bounds
@@ -100,6 +102,7 @@ impl Slices {
         events: 64,
         apply_entries: 128,
         apply_bytes: 256 << 10,
+        snapshot_block_bytes: 64 << 10,
         snapshot_sync_bytes: 1 << 20,
         zero_bytes: 512 << 10,
         first_segment_bytes: 256 << 10,

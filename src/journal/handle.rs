@@ -181,7 +181,7 @@ impl Journal {
         mut replay: impl FnMut(Record) -> Result<(), Fatal>,
     ) -> Result<Self, Fatal> {
         options.check()?;
-        let snapshots = Snapshots::find(disk, options.slices.snapshot_sync_bytes)?;
+        let snapshots = Snapshots::find(disk, options.slices)?;
         let mut recovered = recover::recover(disk, &mut replay)?;
         if recovered.segments.is_empty() {
             recovered.begin(disk, rng.u64(), options)?;

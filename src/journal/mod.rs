@@ -33,4 +33,4 @@ pub use handle::{Journal, Options};
 pub use outbox::Outbox;
 pub use record::{Lsn, Record};
 pub use recover::{Recovery, Torn};
-pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};
+pub use snapshot::{Digest, Snapshot, SnapshotError, SnapshotWriter};

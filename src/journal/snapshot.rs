@@ -5,21 +5,26 @@
 //! one that is not is damaged. A reader that was opened before keeps its file.
 //!
 //! ```text
-//! head (64 bytes)   magic, version, length of meta, length of contents, checksum
+//! head (64 bytes)   magic, version, length of meta, length of contents, bytes of a block, digest
+//!                   of the contents, checksum
 //! meta, checksum    whatever the engine wants to know without reading the rest
-//! blocks            64 KiB of contents and a checksum each; the last may be shorter
+//! blocks            contents and a checksum each; the last may be shorter
 //! ```
 //!
 //! The checksums are CRC-32C; that of a block is seeded with its number. All are verified in one
-//! pass at start, and again when a piece is read.
+//! pass at start, and again when a piece is read. The digest is SHA-256: it tells whether two
+//! snapshots are the same, and whether one has been put together from the right pieces.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use futures_lite::future::yield_now;
+use sha2::{Digest as _, Sha256};
 
+use crate::config::Slices;
 use crate::env::Disk;
 use crate::env::disk::{self, File};
 use crate::error::Fatal;
@@ -28,15 +33,13 @@ use super::sector::{u32_at, u64_at};
 use super::segment::{damaged, failed, number};
 
 const MAGIC: &[u8; 8] = b"quorsnap";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the head.
 const HEAD: usize = 64;
 /// Where the head's checksum stands.
-const HEAD_CHECK: usize = 28;
-/// Contents under one checksum: what reading a piece costs at most besides the piece.
-const BLOCK: usize = 64 << 10;
-/// A block and its checksum.
-const BLOCK_RAW: u64 = BLOCK as u64 + 4;
+const HEAD_CHECK: usize = 60;
+/// The largest block: what reading a piece costs at most besides the piece.
+const BLOCK_MAX: usize = 1 << 20;
 /// Meta data is read into memory at start, and is the engine's own: a few hundred bytes.
 const META_MAX: usize = 1 << 20;
 
@@ -60,6 +63,7 @@ struct Shelf {
     disk: Disk,
     /// Contents are synced each time this much was written, so that no single sync takes long.
     sync_bytes: u64,
+    block: usize,
     current: RefCell<Option<Snapshot>>,
     number: Cell<u64>,
 }
@@ -74,8 +78,21 @@ struct Inner {
     number: u64,
     file: File,
     meta: Bytes,
-    len: u64,
+    shape: Shape,
 }
+
+/// What the head of a snapshot says of its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    len: u64,
+    /// Bytes of a block's contents, at least one.
+    block: usize,
+    digest: Digest,
+}
+
+/// SHA-256 of a snapshot's contents.
+#[derive(Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Digest(pub [u8; 32]);
 
 /// A snapshot being written. Dropping it unfinished leaves a temporary file, which the next start
 /// removes.
@@ -88,11 +105,12 @@ pub struct SnapshotWriter {
     /// Contents in whole blocks that were written.
     len: u64,
     unsynced: u64,
+    digest: Sha256,
 }
 
 impl Snapshots {
     /// Finds the newest snapshot and verifies all of it; removes what a crash left behind.
-    pub(super) fn find(disk: &Disk, sync_bytes: u64) -> Result<Self, Fatal> {
+    pub(super) fn find(disk: &Disk, slices: Slices) -> Result<Self, Fatal> {
         let names = disk.list().map_err(|e| failed("listing", &disk.place(), &e))?;
         let complete = |name: &String| Some((number(name, "snapshot-", ".snap")?, name.clone()));
         let mut found: Vec<_> = names.iter().filter_map(complete).collect();
@@ -109,7 +127,8 @@ impl Snapshots {
         }
         Ok(Self(Rc::new(Shelf {
             disk: disk.clone(),
-            sync_bytes,
+            sync_bytes: slices.snapshot_sync_bytes,
+            block: slices.snapshot_block_bytes.clamp(1, BLOCK_MAX),
             current: RefCell::new(current),
             number: Cell::new(newest.map_or(0, |(number, _)| number)),
         })))
@@ -127,14 +146,16 @@ impl Snapshots {
             Ok(file) => file,
             Err(error) => return Err(refused(&shelf.disk, &name, &error)),
         };
+        let block = Vec::with_capacity(shelf.block + 4);
         let writer = SnapshotWriter {
             shelf,
             name,
             file,
             meta: Bytes::copy_from_slice(meta),
-            block: Vec::with_capacity(BLOCK + 4),
+            block,
             len: 0,
             unsynced: 0,
+            digest: Sha256::new(),
         };
         let mut raw = meta.to_vec();
         raw.extend_from_slice(&crc32c::crc32c(meta).to_le_bytes());
@@ -160,12 +181,13 @@ impl SnapshotWriter {
     ///
     /// Not cancel safe: a writer whose `write` was dropped must be dropped, too.
     pub async fn write(&mut self, mut contents: &[u8]) -> Result<(), SnapshotError> {
+        self.digest.update(contents);
         while !contents.is_empty() {
-            let room = BLOCK - self.block.len();
+            let room = self.shelf.block - self.block.len();
             let (now, later) = contents.split_at(room.min(contents.len()));
             self.block.extend_from_slice(now);
             contents = later;
-            if self.block.len() == BLOCK {
+            if self.block.len() == self.shelf.block {
                 self.put_block()?;
             }
             if self.unsynced >= self.shelf.sync_bytes {
@@ -187,7 +209,9 @@ impl SnapshotWriter {
         if !self.block.is_empty() {
             self.put_block()?;
         }
-        let head = head(self.meta.len(), self.len);
+        let digest = Digest(self.digest.clone().finalize().into());
+        let shape = Shape { len: self.len, block: self.shelf.block, digest };
+        let head = head(self.meta.len(), shape);
         self.checked(self.file.write_at(0, &head))?;
         self.checked(self.file.sync().await)?;
         let disk = &self.shelf.disk;
@@ -200,7 +224,7 @@ impl SnapshotWriter {
             number,
             file: self.file.clone(),
             meta: self.meta.clone(),
-            len: self.len,
+            shape,
         }));
         let current = self.shelf.current.borrow().clone();
         let (older, newer) = match current {
@@ -216,12 +240,13 @@ impl SnapshotWriter {
     }
 
     fn put_block(&mut self) -> Result<(), SnapshotError> {
-        let at = self.len / BLOCK as u64;
+        let at = self.len / self.shelf.block as u64;
         let check = block_check(at, &self.block);
         self.len += self.block.len() as u64;
         self.unsynced += self.block.len() as u64;
         self.block.extend_from_slice(&check.to_le_bytes());
-        let written = self.file.write_at(block_offset(self.meta.len(), at), &self.block);
+        let offset = block_offset(self.meta.len(), self.shelf.block, at);
+        let written = self.file.write_at(offset, &self.block);
         self.block.clear();
         self.checked(written)
     }
@@ -251,7 +276,13 @@ impl Snapshot {
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // an empty snapshot is nothing special
     pub fn len(&self) -> u64 {
-        self.0.len
+        self.0.shape.len
+    }
+
+    /// Tells it from others.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.0.shape.digest
     }
 
     /// Up to `len_max` bytes of the contents from `offset`; empty at the end.
@@ -259,14 +290,15 @@ impl Snapshot {
     /// # Errors
     /// [`Fatal::Damaged`] with file and offset if they are not what was written; [`Fatal::Disk`].
     pub fn read_at(&self, offset: u64, len_max: usize) -> Result<Bytes, Fatal> {
-        let end = offset.saturating_add(len_max as u64).min(self.0.len);
+        let Shape { len, block: size, .. } = self.0.shape;
+        let end = offset.saturating_add(len_max as u64).min(len);
         let mut contents =
             Vec::with_capacity(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
         let mut at = offset;
         while at < end {
-            let block = self.block(at / BLOCK as u64)?;
-            let from = usize::try_from(at % BLOCK as u64).unwrap_or(0);
-            let until = block.len().min(from + usize::try_from(end - at).unwrap_or(BLOCK));
+            let block = self.block(at / size as u64)?;
+            let from = usize::try_from(at % size as u64).unwrap_or(0);
+            let until = block.len().min(from + usize::try_from(end - at).unwrap_or(size));
             contents.extend_from_slice(&block[from..until]);
             at += (until - from) as u64;
         }
@@ -276,9 +308,9 @@ impl Snapshot {
     /// One block, verified.
     fn block(&self, at: u64) -> Result<Vec<u8>, Fatal> {
         let inner = &*self.0;
-        let len =
-            usize::try_from(inner.len - at * BLOCK as u64).map_or(BLOCK, |left| left.min(BLOCK));
-        let offset = block_offset(inner.meta.len(), at);
+        let Shape { len, block: size, .. } = inner.shape;
+        let len = usize::try_from(len - at * size as u64).map_or(size, |left| left.min(size));
+        let offset = block_offset(inner.meta.len(), size, at);
         let read = inner.file.read_at(offset, len + 4);
         let mut raw = read.map_err(|e| failed("reading", &inner.name, &e))?;
         if raw.len() < len + 4 || block_check(at, &raw[..len]) != u32_at(&raw, len) {
@@ -294,7 +326,7 @@ impl Snapshot {
         let reading = |e: std::io::Error| failed("reading", name, &e);
         let file = disk.open_file(name).map_err(reading)?;
         let raw = file.read_at(0, HEAD).map_err(reading)?;
-        let (meta_len, len) = check_head(name, &raw)?;
+        let (meta_len, shape) = check_head(name, &raw)?;
         let raw = file.read_at(HEAD as u64, meta_len + 4).map_err(reading)?;
         if raw.len() < meta_len + 4 || crc32c::crc32c(&raw[..meta_len]) != u32_at(&raw, meta_len) {
             let why = "the snapshot's meta data does not match its checksum";
@@ -306,13 +338,13 @@ impl Snapshot {
             number,
             file,
             meta: Bytes::from(raw).slice(..meta_len),
-            len,
+            shape,
         }));
-        let blocks = len.div_ceil(BLOCK as u64);
+        let blocks = shape.len.div_ceil(shape.block as u64);
         for at in 0..blocks {
             snapshot.block(at)?;
         }
-        let expected = block_offset(meta_len, 0) + len + blocks * 4;
+        let expected = block_offset(meta_len, shape.block, 0) + shape.len + blocks * 4;
         if file_len != expected {
             return Err(damaged(name, expected.min(file_len), "the snapshot's length is wrong"));
         }
@@ -320,23 +352,23 @@ impl Snapshot {
     }
 }
 
-fn head(meta_len: usize, len: u64) -> Vec<u8> {
+fn head(meta_len: usize, shape: Shape) -> Vec<u8> {
     let meta_len = u32::try_from(meta_len).expect("its limit is below 4 GiB");
     let mut raw = MAGIC.to_vec();
     raw.extend_from_slice(&VERSION.to_le_bytes());
     raw.extend_from_slice(&meta_len.to_le_bytes());
-    raw.extend_from_slice(&len.to_le_bytes());
-    raw.resize(HEAD_CHECK, 0);
+    raw.extend_from_slice(&shape.len.to_le_bytes());
+    let block = u32::try_from(shape.block).expect("its limit is below 4 GiB");
+    raw.extend_from_slice(&block.to_le_bytes());
+    raw.extend_from_slice(&shape.digest.0);
     raw.extend_from_slice(&crc32c::crc32c(&raw).to_le_bytes());
-    raw.resize(HEAD, 0);
+    debug_assert_eq!(raw.len(), HEAD);
     raw
 }
 
-/// The lengths of meta data and contents.
-fn check_head(name: &str, raw: &[u8]) -> Result<(usize, u64), Fatal> {
-    let intact = raw.len() == HEAD
-        && crc32c::crc32c(&raw[..HEAD_CHECK]) == u32_at(raw, HEAD_CHECK)
-        && raw[HEAD_CHECK + 4..].iter().all(|&byte| byte == 0);
+/// The length of the meta data, and the shape of the contents.
+fn check_head(name: &str, raw: &[u8]) -> Result<(usize, Shape), Fatal> {
+    let intact = raw.len() == HEAD && crc32c::crc32c(&raw[..HEAD_CHECK]) == u32_at(raw, HEAD_CHECK);
     if !intact {
         let why = "the head of the snapshot does not match its checksum";
         return Err(damaged(name, 0, why));
@@ -352,20 +384,32 @@ fn check_head(name: &str, raw: &[u8]) -> Result<(usize, u64), Fatal> {
     if meta_len > META_MAX {
         return Err(damaged(name, 12, "the snapshot's meta data is larger than possible"));
     }
-    Ok((meta_len, u64_at(raw, 16)))
+    let block = u32_at(raw, 24) as usize;
+    if !(1..=BLOCK_MAX).contains(&block) {
+        return Err(damaged(name, 24, "the snapshot's blocks have an impossible length"));
+    }
+    let digest = Digest(raw[28..HEAD_CHECK].try_into().expect("32 bytes"));
+    Ok((meta_len, Shape { len: u64_at(raw, 16), block, digest }))
 }
 
 fn block_check(at: u64, contents: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&at.to_le_bytes()), contents)
 }
 
-fn block_offset(meta_len: usize, at: u64) -> u64 {
-    (HEAD + meta_len + 4) as u64 + at * BLOCK_RAW
+/// Where a block and its checksum stand.
+fn block_offset(meta_len: usize, block: usize, at: u64) -> u64 {
+    (HEAD + meta_len + 4) as u64 + at * (block as u64 + 4)
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}…", u64_at(&self.0, 0).swap_bytes())
+    }
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Snapshot({}, {} bytes)", self.0.name, self.0.len)
+        write!(f, "Snapshot({}, {} bytes)", self.0.name, self.len())
     }
 }
 
