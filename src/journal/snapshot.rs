@@ -199,6 +199,12 @@ impl SnapshotWriter {
         Ok(())
     }
 
+    /// The digest of what was written so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(self.digest.clone().finalize().into())
+    }
+
     /// Makes the snapshot durable and current, then removes the one before it.
     ///
     /// # Errors
@@ -209,8 +215,7 @@ impl SnapshotWriter {
         if !self.block.is_empty() {
             self.put_block()?;
         }
-        let digest = Digest(self.digest.clone().finalize().into());
-        let shape = Shape { len: self.len, block: self.shelf.block, digest };
+        let shape = Shape { len: self.len, block: self.shelf.block, digest: self.digest() };
         let head = head(self.meta.len(), shape);
         self.checked(self.file.write_at(0, &head))?;
         self.checked(self.file.sync().await)?;

@@ -21,7 +21,7 @@ use crate::raft::entries::Entries;
 use crate::raft::mailbox::Event;
 use crate::raft::message::{AppendOutcome, Declined, INSTALLED, Message, Position, Received};
 use crate::raft::rules;
-use crate::raft::snapshot::Piece;
+use crate::raft::snapshot::{Piece, Transfer};
 use crate::raft::status::Role;
 
 /// The right to be a follower. Every node has it at any time.
@@ -154,9 +154,10 @@ impl Tenure<'_> {
                 self.obey(from, round);
                 self.append(from, prev, commit, entries);
             }
-            Message::InstallSnapshot { covers, len, offset, round, piece } => {
+            Message::InstallSnapshot { covers, len, digest, offset, round, piece } => {
                 self.obey(from, round);
-                self.receive_piece(from, Piece { covers, len, offset, bytes: piece });
+                let transfer = Transfer { covers, len, digest };
+                self.receive_piece(from, Piece { transfer, offset, bytes: piece });
             }
             Message::TimeoutNow if self.leader == Some(from) => {
                 return Some(Campaign { transfer: true, _only_here: () });
@@ -257,7 +258,7 @@ impl Tenure<'_> {
     // ---- snapshots ----
 
     fn receive_piece(&mut self, leader: NodeId, piece: Piece) {
-        let (covers, round) = (piece.covers, self.round);
+        let (covers, round) = (piece.transfer.covers, self.round);
         if let Some(have) = self.core.receive_piece(piece) {
             self.core.send(leader, Message::InstallReply { covers, have, round });
         }

@@ -10,6 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::id::{Index, NodeId, Term};
+use crate::journal::Digest;
 use crate::raft::entries::{Entries, HEADER};
 
 /// The position and term of an entry: what one log says of its end, or of the entry before others.
@@ -105,6 +106,8 @@ pub enum Message {
         covers: Position,
         /// Bytes of the whole.
         len: u64,
+        /// Tells the whole from others.
+        digest: Digest,
         /// Where this piece goes.
         offset: u64,
         /// The leader's latest round; echoed.
@@ -172,7 +175,7 @@ enum Head {
     RequestVoteReply(bool),
     AppendEntries { prev: Position, commit: Index, round: u64 },
     AppendReply { round: u64, outcome: AppendOutcome },
-    InstallSnapshot { covers: Position, len: u64, offset: u64, round: u64 },
+    InstallSnapshot { covers: Position, len: u64, digest: Digest, offset: u64, round: u64 },
     InstallReply { covers: Position, have: u64, round: u64 },
     TimeoutNow,
     Forward { lens: Vec<(u64, u32)> },
@@ -242,8 +245,8 @@ impl Head {
                 Self::AppendEntries { prev, commit, round }
             }
             Message::AppendReply { round, outcome } => Self::AppendReply { round, outcome },
-            Message::InstallSnapshot { covers, len, offset, round, .. } => {
-                Self::InstallSnapshot { covers, len, offset, round }
+            Message::InstallSnapshot { covers, len, digest, offset, round, .. } => {
+                Self::InstallSnapshot { covers, len, digest, offset, round }
             }
             Message::InstallReply { covers, have, round } => {
                 Self::InstallReply { covers, have, round }
@@ -269,8 +272,9 @@ impl Head {
                     Entries::check(first, bulk).map_err(|error| Malformed(error.to_string()))?;
                 return Ok(Message::AppendEntries { prev, commit, round, entries });
             }
-            Self::InstallSnapshot { covers, len, offset, round } => {
-                return Ok(Message::InstallSnapshot { covers, len, offset, round, piece: bulk });
+            Self::InstallSnapshot { covers, len, digest, offset, round } => {
+                let piece = bulk;
+                return Ok(Message::InstallSnapshot { covers, len, digest, offset, round, piece });
             }
             Self::Forward { lens } => return split(&lens, &bulk),
             Self::PreVote(ballot) => Message::PreVote(ballot),
@@ -387,6 +391,7 @@ mod tests {
             Message::InstallSnapshot {
                 covers: last,
                 len: 100,
+                digest: Digest([7; 32]),
                 offset: 10,
                 round: 1,
                 piece: Bytes::from_static(b"piece"),

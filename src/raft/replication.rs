@@ -340,7 +340,8 @@ fn send_piece(
     let piece = snapshot.read_at(offset, lead.core.config.limits.snapshot_chunk_bytes)?;
     let round = speak(lead, peer);
     peer.tell.set(false);
-    let len = snapshot.len();
-    lead.core.send(peer.id, Message::InstallSnapshot { covers, len, offset, round, piece });
+    let (len, digest) = (snapshot.len(), snapshot.digest());
+    let message = Message::InstallSnapshot { covers, len, digest, offset, round, piece };
+    lead.core.send(peer.id, message);
     Ok(())
 }

@@ -13,7 +13,7 @@ use futures_lite::future::yield_now;
 
 use crate::error::Fatal;
 use crate::id::{ClusterId, NodeId};
-use crate::journal::{Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
+use crate::journal::{Digest, Journal, Lsn, Snapshot, SnapshotError, SnapshotWriter};
 use crate::raft::core::Core;
 use crate::raft::event::Event as Told;
 use crate::raft::message::{INSTALLED, Position};
@@ -45,22 +45,47 @@ impl Meta {
     }
 }
 
-/// One piece of a snapshot, as a leader sends it.
-pub(crate) struct Piece {
+/// Which snapshot is sent. Pieces of one transfer fit together, whoever sends them: leaders whose
+/// snapshots have the same digest have the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transfer {
     pub(crate) covers: Position,
     pub(crate) len: u64,
+    pub(crate) digest: Digest,
+}
+
+/// One piece of a snapshot, as a leader sends it.
+pub(crate) struct Piece {
+    pub(crate) transfer: Transfer,
     pub(crate) offset: u64,
     pub(crate) bytes: Bytes,
 }
 
 /// The snapshot that a follower receives; the job holds its file.
 struct Incoming {
-    covers: Position,
-    len: u64,
+    transfer: Transfer,
+    /// Which file it goes into: a transfer that begins again is another one.
+    file: u64,
+    /// The number of bytes that have been taken in: the next piece begins there, so a piece that
+    /// comes again is not taken again.
+    taken: u64,
     /// The number of bytes that have been written.
     have: u64,
     /// The piece that is written next.
     piece: Option<Bytes>,
+}
+
+/// A piece on its way to the disk.
+struct Writing {
+    file: u64,
+    transfer: Transfer,
+    bytes: Bytes,
+}
+
+/// The file of a transfer.
+struct Receiving {
+    file: u64,
+    writer: SnapshotWriter,
 }
 
 /// The state of the snapshot job, and the requests to it.
@@ -68,6 +93,8 @@ struct Incoming {
 pub(crate) struct Snapshots {
     wake: Notify,
     incoming: RefCell<Option<Incoming>>,
+    /// How many transfers have begun.
+    begun: Cell<u64>,
     /// Whether a piece has been written that the leader has not been told of.
     progressed: Cell<bool>,
     installed: RefCell<Option<Snapshot>>,
@@ -89,21 +116,31 @@ impl Snapshots {
         self.incoming.borrow().as_ref().is_some_and(|incoming| incoming.piece.is_some())
     }
 
-    fn take_piece(&self) -> Option<(Position, u64, Bytes)> {
+    fn take_piece(&self) -> Option<Writing> {
         let mut incoming = self.incoming.borrow_mut();
-        let incoming = incoming.as_mut()?;
-        Some((incoming.covers, incoming.have, incoming.piece.take()?))
+        let Incoming { file, transfer, piece, .. } = incoming.as_mut()?;
+        Some(Writing { file: *file, transfer: *transfer, bytes: piece.take()? })
     }
 
-    /// Notes that a piece of the snapshot was written. Returns whether it was the last one.
-    fn wrote(&self, covers: Position, len: usize) -> bool {
+    /// Notes that a piece was written to a file. Returns whether it was the last one.
+    fn wrote(&self, file: u64, len: usize) -> bool {
         let mut incoming = self.incoming.borrow_mut();
-        let Some(incoming) = incoming.as_mut().filter(|i| i.covers == covers) else {
+        let Some(incoming) = incoming.as_mut().filter(|incoming| incoming.file == file) else {
             return false;
         };
         incoming.have += len as u64;
         self.progressed.set(true);
-        incoming.have >= incoming.len
+        incoming.have >= incoming.transfer.len
+    }
+
+    /// Begins a transfer, if it is not the one that goes on.
+    fn begin(&self, transfer: Transfer) {
+        let mut incoming = self.incoming.borrow_mut();
+        if incoming.as_ref().is_none_or(|incoming| incoming.transfer != transfer) {
+            let file = self.begun.get() + 1;
+            self.begun.set(file);
+            *incoming = Some(Incoming { transfer, file, taken: 0, have: 0, piece: None });
+        }
     }
 
     /// Releases the journal records before a checkpoint, if the checkpoint is durable.
@@ -136,11 +173,11 @@ impl Snapshots {
 /// returns only if it fails.
 pub(crate) async fn run(core: &Core) -> Fatal {
     let jobs = &core.snapshots;
-    let mut writer = None;
+    let mut receiving = None;
     loop {
         jobs.wake.notified().await;
         let done = if jobs.has_piece() {
-            take_in(core, &mut writer).await
+            take_in(core, &mut receiving).await
         } else if jobs.wanted.take() && jobs.installed.borrow().is_none() {
             build(core).await
         } else {
@@ -151,7 +188,7 @@ pub(crate) async fn run(core: &Core) -> Fatal {
             Ok(()) => {}
             Err(SnapshotError::Full) => {
                 tracing::warn!("no room for a snapshot: tried again later");
-                writer = None;
+                receiving = None;
                 jobs.incoming.take();
             }
             Err(SnapshotError::Fatal(fatal)) => return fatal,
@@ -178,26 +215,28 @@ async fn build(core: &Core) -> Result<(), SnapshotError> {
 }
 
 /// Writes a received piece. With the last piece, the snapshot becomes durable.
-async fn take_in(
-    core: &Core,
-    writer: &mut Option<(Position, SnapshotWriter)>,
-) -> Result<(), SnapshotError> {
+async fn take_in(core: &Core, receiving: &mut Option<Receiving>) -> Result<(), SnapshotError> {
     let jobs = &core.snapshots;
-    let Some((covers, offset, bytes)) = jobs.take_piece() else {
+    let Some(Writing { file, transfer, bytes }) = jobs.take_piece() else {
         return Ok(());
     };
-    if offset == 0 || writer.as_ref().is_none_or(|(of, _)| *of != covers) {
-        *writer = None; // an unfinished file is removed before another is begun
-        let meta = borsh::to_vec(&Meta::new(core, covers)).expect("memory does not refuse a write");
-        *writer = Some((covers, core.journal.begin_snapshot(&meta)?));
-    }
-    if let Some((_, file)) = writer.as_mut() {
-        file.write(&bytes).await?;
-    }
-    if jobs.wrote(covers, bytes.len()) {
-        if let Some((_, file)) = writer.take() {
-            jobs.installed.replace(Some(file.finish().await?));
+    let mut writer = match receiving.take() {
+        Some(receiving) if receiving.file == file => receiving.writer,
+        other => {
+            drop(other); // an unfinished file is removed before another is begun
+            let meta = Meta::new(core, transfer.covers);
+            let meta = borsh::to_vec(&meta).expect("memory does not refuse a write");
+            core.journal.begin_snapshot(&meta)?
         }
+    };
+    writer.write(&bytes).await?;
+    if !jobs.wrote(file, bytes.len()) {
+        *receiving = Some(Receiving { file, writer });
+    } else if writer.digest() == transfer.digest {
+        jobs.installed.replace(Some(writer.finish().await?));
+        jobs.incoming.take();
+    } else {
+        tracing::warn!(?transfer, "a received snapshot is not what was announced: asked for again");
         jobs.incoming.take();
     }
     core.mailbox.piece_is_written();
@@ -231,19 +270,19 @@ impl Core {
     /// the leader is to be told at once; otherwise it is told when the piece has been written.
     pub(crate) fn receive_piece(&self, piece: Piece) -> Option<u64> {
         let jobs = &self.snapshots;
-        let mut slot = jobs.incoming.borrow_mut();
-        if piece.covers.index <= self.decided.commit() {
-            *slot = None;
+        if piece.transfer.covers.index <= self.decided.commit() {
+            jobs.incoming.take();
             return Some(INSTALLED);
         }
-        if slot.as_ref().is_none_or(|incoming| incoming.covers != piece.covers) {
-            *slot = Some(Incoming { covers: piece.covers, len: piece.len, have: 0, piece: None });
-        }
+        jobs.begin(piece.transfer);
+        let mut slot = jobs.incoming.borrow_mut();
         let incoming = slot.as_mut()?;
-        let ends_within = piece.bytes.len() as u64 <= incoming.len.saturating_sub(incoming.have);
-        if piece.offset != incoming.have || incoming.piece.is_some() || !ends_within {
+        let (len, left) = (piece.bytes.len() as u64, piece.transfer.len - incoming.taken);
+        // A piece is in hand until it is written: then the leader is told.
+        if piece.offset != incoming.taken || incoming.taken > incoming.have || len > left {
             return Some(incoming.have);
         }
+        incoming.taken += len;
         incoming.piece = Some(piece.bytes);
         jobs.wake.notify();
         None
@@ -254,7 +293,7 @@ impl Core {
     pub(crate) fn snapshot_progress(&self) -> Option<(Position, u64)> {
         let incoming = self.snapshots.incoming.borrow();
         let incoming = incoming.as_ref()?;
-        self.snapshots.progressed.take().then_some((incoming.covers, incoming.have))
+        self.snapshots.progressed.take().then_some((incoming.transfer.covers, incoming.have))
     }
 
     /// Replaces this node's state by a durable snapshot from the leader.
