@@ -58,7 +58,7 @@ impl Draws {
             events: u32::try_from(self.size(1, u64::from(real.events))).unwrap_or(real.events),
             apply_entries: self.count(1, real.apply_entries),
             apply_bytes: self.count(1, real.apply_bytes),
-            snapshot_block_bytes: self.count(100, real.snapshot_block_bytes),
+            snapshot_block_bytes: self.count(500, real.snapshot_block_bytes),
             snapshot_sync_bytes: self.size(1, real.snapshot_sync_bytes),
             zero_bytes: self.costly(4 << 10, real.zero_bytes) & !511,
             first_segment_bytes: self.size(16 << 10, real.first_segment_bytes) & !511,
@@ -119,7 +119,7 @@ impl Costs {
         signature: Duration::from_micros(800),
         frame: Duration::from_micros(50),
         frame_kib: Duration::from_micros(20),
-        read: Duration::from_millis(1),
+        read: Duration::from_micros(100),
         read_kib: Duration::from_micros(50),
     };
 

@@ -72,7 +72,7 @@ pub fn any_limits(draws: &Draws) -> Limits {
         snapshot_log_bytes: draws.costly(tiny.snapshot_log_bytes, real.snapshot_log_bytes),
         snapshot_factor: draws.size(1, real.snapshot_factor),
         snapshot_keep_entries: draws.size(tiny.snapshot_keep_entries, real.snapshot_keep_entries),
-        snapshot_chunk_bytes: draws.count(64, real.snapshot_chunk_bytes),
+        snapshot_chunk_bytes: draws.count(1 << 10, real.snapshot_chunk_bytes),
         slices: draws.slices(),
     };
     // A file of the journal must hold the largest record.

@@ -20,6 +20,6 @@ mod model;
 pub mod protocol;
 pub mod script;
 
-pub use cluster::{Cluster, Settings, Setup, tiny_limits};
+pub use cluster::{Cluster, Settings, Setup, any_limits, tiny_limits};
 pub use faults::Trouble;
 pub use protocol::{Fault, HEALING_ELECTIONS, Options, Raft, Report};
