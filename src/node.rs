@@ -183,6 +183,15 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        match &self.0 {
+            Handle::Raft(node) => node.id(),
+            Handle::Helix(node) => node.id(),
+        }
+    }
+
     /// This moment of the node.
     #[must_use]
     pub fn status(&self) -> Status {

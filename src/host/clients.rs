@@ -103,6 +103,19 @@ impl<W: Waiter, S: PartialEq> Clients<W, S> {
         Some(&request.payload)
     }
 
+    /// The requests from number `from` on for which this stands, and which are older than `before`.
+    pub(crate) fn standing<'a>(
+        &'a self,
+        from: u64,
+        stands: &'a S,
+        before: Time,
+    ) -> impl Iterator<Item = (u64, &'a Bytes)> {
+        let old = self.requests.iter_from(from);
+        let old = old.take_while(move |(_, request)| request.since < before);
+        let standing = old.filter(move |(_, request)| request.stands.as_ref() == Some(stands));
+        standing.map(|(number, request)| (number, &request.payload))
+    }
+
     /// Whether it waits, and nothing stands for it.
     pub(crate) fn is_idle(&self, number: u64) -> bool {
         self.requests.get(number).is_some_and(|request| request.stands.is_none())
@@ -201,6 +214,23 @@ mod tests {
     fn ask(clients: &mut Clients<Reply<Result<u8, Refused>>, u32>, at: u64) -> (u64, Told) {
         let (reply, answer) = oneshot();
         (clients.insert(Bytes::from_static(b"ab"), reply, Time(at * SECOND)), answer)
+    }
+
+    #[test]
+    fn those_that_stand_for_something_and_are_old_are_found_from_a_number_on() {
+        let mut clients = Clients::new(4, ADMISSION);
+        for (request, stands) in [(1, 'a'), (2, 'b'), (3, 'a'), (4, 'a'), (5, 'a')] {
+            let (reply, _answer) = oneshot::<Result<(), Refused>>();
+            let number = clients.insert(Bytes::new(), reply, Time(request));
+            clients.stand(number, stands);
+        }
+        let found = |from| {
+            let found = clients.standing(from, &'a', Time(5));
+            found.map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        assert_eq!(found(0), [4, 6, 7]);
+        assert_eq!(found(5), [6, 7]);
+        assert_eq!(found(8), []);
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl<T> Table<T> {
         self.slots.front()?.as_ref().map(|thing| (self.base, thing))
     }
 
+    /// Those from number `from` on, in the order of their numbers.
+    pub(crate) fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &T)> {
+        let skipped = from.saturating_sub(self.base);
+        let slots = self.slots.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX));
+        let numbered = (self.base.max(from)..).zip(slots);
+        numbered.filter_map(|(number, slot)| slot.as_ref().map(|thing| (number, thing)))
+    }
+
     /// All, in the order of their numbers.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
         let numbered = (self.base..).zip(&mut self.slots);

@@ -92,6 +92,8 @@ struct Tenure<'a> {
     round: u64,
     /// The `ReadIndex` request without a reply, with the reads that wait for the reply.
     asked: Option<Asked>,
+    /// When commands that were forwarded and not answered are forwarded again.
+    again_at: Time,
 }
 
 struct Asked {
@@ -110,6 +112,7 @@ async fn tenure(core: &Core, leader: Option<NodeId>) -> Result<End, Stop> {
         acknowledged: Index::ZERO,
         round: 0,
         asked: None,
+        again_at: core.now() + core.config.timing.election_min,
     };
     tenure.serve().await
 }
@@ -193,6 +196,9 @@ impl Tenure<'_> {
         let patience = 2 * self.core.config.timing.heartbeat;
         if self.asked.as_ref().is_some_and(|asked| now.since(asked.at) > patience) {
             self.ask_again();
+        }
+        if now >= self.again_at {
+            self.forward_again(leader);
         }
     }
 
@@ -297,6 +303,24 @@ impl Tenure<'_> {
             self.core.send(leader, Message::Forward { commands });
         }
         self.ask(leader);
+    }
+
+    /// Forwards commands again that the leader has not answered for long: they, or its refusal, may
+    /// have been lost. The leader knows which ones it has taken or declined in this term.
+    fn forward_again(&mut self, leader: NodeId) {
+        let (now, patience) = (self.core.now(), self.core.config.timing.election_min);
+        self.again_at = now + patience;
+        let before = Time(now.0.saturating_sub(patience.as_nanos() as u64));
+        let (term, bytes_max) = (self.core.term(), self.core.config.limits.append_bytes_max);
+        let mut commands: Vec<(u64, Bytes)> = Vec::new();
+        let mut machine = self.core.machine.borrow_mut();
+        machine.find_unanswered(term, before, bytes_max, &mut |number, command| {
+            commands.push((number, command.clone()));
+        });
+        drop(machine);
+        if !commands.is_empty() {
+            self.core.send(leader, Message::Forward { commands });
+        }
     }
 
     /// Asks the leader for the read index of the reads that wait (thesis, section 6.4).

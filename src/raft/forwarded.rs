@@ -1,24 +1,46 @@
 //! The forwarded requests of one peer that a leader has taken. The network may deliver a message
-//! twice; the leader proposes each forwarded command once.
+//! twice, and a peer sends again what was not answered; the leader proposes each forwarded command
+//! once, and declines again what it has declined, since its refusal may have been lost.
 //!
 //! A peer numbers its requests without gaps, so the set is a few ranges, usually one. The set lives
 //! in the leader's scope and is dropped with it: the mailbox drops messages of an earlier term.
 
 use std::collections::BTreeMap;
 
+use crate::raft::message::Declined;
+
 /// The limit of the number of ranges. Above it, the two lowest ranges are joined, and a request
 /// between them counts as taken: it is lost like a message, and its client is refused with an
 /// unknown outcome when its time is up.
 const RANGES_MAX: usize = 1024;
+
+/// The limit of the number of declined requests. Above it, the oldest is forgotten: its client is
+/// refused when its time is up.
+const DECLINED_MAX: usize = 1024;
 
 /// The numbers of the requests that one peer has forwarded in one term.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded {
     /// Each range by its first number, with the number after its last.
     ranges: BTreeMap<u64, u64>,
+    /// The latest of them that were declined, and why.
+    declined: BTreeMap<u64, Declined>,
 }
 
 impl Forwarded {
+    /// Notes that a request is declined.
+    pub(crate) fn decline(&mut self, request: u64, why: Declined) {
+        self.declined.insert(request, why);
+        if self.declined.len() > DECLINED_MAX {
+            self.declined.pop_first();
+        }
+    }
+
+    /// Why a request was declined, if it was.
+    pub(crate) fn why_declined(&self, request: u64) -> Option<Declined> {
+        self.declined.get(&request).copied()
+    }
+
     /// Adds a request; false if it was there.
     pub(crate) fn is_new(&mut self, request: u64) -> bool {
         let Some(after) = request.checked_add(1) else {

@@ -231,6 +231,9 @@ impl<'a> Lead<'a> {
         let last = self.core.log().last().index;
         let undecided = last.0 - self.core.decided.commit().0;
         let too_large = |command: &Bytes| command.len() > limits.command_bytes_max;
+        for (why, requests) in peer.declined(commands.iter().map(|(request, _)| *request)) {
+            self.core.send(peer.id, Message::ForwardDeclined { requests, why });
+        }
         let new: Vec<_> = commands.iter().filter(|(request, _)| peer.is_new(*request)).collect();
         if new.is_empty() {
             return;
@@ -245,7 +248,8 @@ impl<'a> Lead<'a> {
             None
         };
         if let Some(why) = why {
-            let requests = new.iter().map(|(request, _)| *request).collect();
+            let requests: Vec<_> = new.iter().map(|(request, _)| *request).collect();
+            peer.decline(&requests, why);
             return self.core.send(peer.id, Message::ForwardDeclined { requests, why });
         }
         let bytes = new.iter().map(|(_, c)| HEADER + c.len()).sum();

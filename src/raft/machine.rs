@@ -25,6 +25,15 @@ pub(crate) trait AnyMachine {
     fn apply(&mut self, me: NodeId, entry: Entry<'_>);
     /// Takes queued requests in order, up to about `bytes_max`, and marks them as sent in `term`.
     fn take_queued(&mut self, term: Term, bytes_max: usize, take: &mut dyn FnMut(u64, &Bytes));
+    /// Finds requests that were sent in `term`, are not answered, and are older than `before`: each
+    /// in turn, up to about `bytes_max` at a time.
+    fn find_unanswered(
+        &mut self,
+        term: Term,
+        before: Time,
+        bytes_max: usize,
+        found: &mut dyn FnMut(u64, &Bytes),
+    );
     /// Whether requests are queued.
     fn has_queued(&self) -> bool;
     /// Answers a request that was sent in `term` with a refusal.
@@ -52,6 +61,8 @@ pub(crate) struct Machine<M: StateMachine> {
     /// The waiting clients, each with the term in which its request was sent.
     clients: Clients<Reply<Outcome<M::Response>>, Term>,
     queued: VecDeque<u64>,
+    /// The request from which on unanswered ones are looked for.
+    turn: u64,
     /// The term of the last entry that was applied.
     term: Term,
 }
@@ -60,7 +71,7 @@ impl<M: StateMachine> Machine<M> {
     /// `first` is the random number of the first request; see [`Clients::new`].
     pub(crate) fn new(state: M, first: u64, admission: Admission) -> Self {
         let clients = Clients::new(first, admission);
-        Self { state, clients, queued: VecDeque::new(), term: Term::ZERO }
+        Self { state, clients, queued: VecDeque::new(), turn: 0, term: Term::ZERO }
     }
 
     /// The current state.
@@ -120,6 +131,26 @@ impl<M: StateMachine> AnyMachine for Machine<M> {
                 take(number, command);
             }
         }
+    }
+
+    fn find_unanswered(
+        &mut self,
+        term: Term,
+        before: Time,
+        bytes_max: usize,
+        found: &mut dyn FnMut(u64, &Bytes),
+    ) {
+        let mut bytes = 0;
+        let mut unanswered = self.clients.standing(self.turn, &term, before);
+        let next = unanswered.find_map(|(number, command)| {
+            if bytes >= bytes_max {
+                return Some(number);
+            }
+            bytes += command.len();
+            found(number, command);
+            None
+        });
+        self.turn = next.unwrap_or(0);
     }
 
     fn has_queued(&self) -> bool {

@@ -57,7 +57,7 @@ pub enum AppendOutcome {
 pub const INSTALLED: u64 = u64::MAX;
 
 /// Why a leader did not take a forwarded command. It was not applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub enum Declined {
     /// Too much waits already.
     Overloaded,

@@ -71,10 +71,11 @@
 //! - **Acknowledgements name the durable index.** In the paper, a reply tells whether one
 //!   `AppendEntries` succeeded. Here a follower sends a reply whenever its durable index grows, and
 //!   the reply names that index. A follower with a slow disk keeps no list of open requests.
-//! - **A follower forwards its clients' commands** to the leader. It sends a command again only
-//!   after it has applied an entry of a later term, because the old leader's copy can then no
-//!   longer be committed. The forwarding needs no client session (section 8); a client that
-//!   repeats a command by itself proposes it twice.
+//! - **A follower forwards its clients' commands** to the leader. Within a term it sends a command
+//!   again that is not answered for long; the leader knows which ones it has taken. To a later
+//!   leader it sends a command only after it has applied an entry of a later term, because the
+//!   old leader's copy can then no longer be committed. The forwarding needs no client session
+//!   (section 8); a client that repeats a command by itself proposes it twice.
 //! - **A node refuses its vote while its leader is alive** (thesis, section 4.2.3). A leader steps
 //!   down if no quorum answers it for the shortest election timeout (6.2), and also if its own
 //!   event loop or disk is late by as much: a leader that only sends heartbeats must be replaced.

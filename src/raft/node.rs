@@ -21,7 +21,7 @@ use crate::host::clients::Admission;
 use crate::host::shutdown::{Stop, drain};
 use crate::host::status::{Vitals, micros};
 use crate::host::{Applied, Life};
-use crate::id::Term;
+use crate::id::{NodeId, Term};
 use crate::machine::StateMachine;
 use crate::raft::candidate::Outcome;
 use crate::raft::core::Core;
@@ -182,6 +182,12 @@ impl<M: StateMachine> Node<M> {
     #[must_use]
     pub fn term(&self) -> Term {
         self.core.term()
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.core.me()
     }
 
     /// The node's current status.

@@ -12,7 +12,7 @@
 //! `wake`, on which the future waits.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::env::Time;
 use crate::error::Fatal;
@@ -21,7 +21,7 @@ use crate::journal::Snapshot;
 use crate::raft::entries::Entries;
 use crate::raft::forwarded::Forwarded;
 use crate::raft::leader::Lead;
-use crate::raft::message::{AppendOutcome, INSTALLED, Message, Position};
+use crate::raft::message::{AppendOutcome, Declined, INSTALLED, Message, Position};
 use crate::raft::snapshot::Meta;
 use crate::scope::notify::Notify;
 
@@ -140,6 +140,27 @@ impl Peer {
     /// Marks a request as forwarded by the peer in this term; false if it was marked before.
     pub(crate) fn is_new(&self, request: u64) -> bool {
         self.forwarded.borrow_mut().is_new(request)
+    }
+
+    /// Notes that requests of the peer are declined.
+    pub(crate) fn decline(&self, requests: &[u64], why: Declined) {
+        let mut forwarded = self.forwarded.borrow_mut();
+        requests.iter().for_each(|&request| forwarded.decline(request, why));
+    }
+
+    /// Those of the peer's requests that were declined, by the reason.
+    pub(crate) fn declined(
+        &self,
+        requests: impl Iterator<Item = u64>,
+    ) -> BTreeMap<Declined, Vec<u64>> {
+        let forwarded = self.forwarded.borrow();
+        let mut declined = BTreeMap::<_, Vec<_>>::new();
+        for request in requests {
+            if let Some(why) = forwarded.why_declined(request) {
+                declined.entry(why).or_default().push(request);
+            }
+        }
+        declined
     }
 
     /// Notes that a client of the peer waits for the entry at `index`.

@@ -2,15 +2,18 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::env::spawn::Task;
 use crate::env::{Clock, Rng};
+use crate::error::Refused;
 use crate::sim::checks::Checks;
 use crate::sim::cluster::{Cluster, Directory, Handle};
 use crate::sim::machine::Digest;
 use crate::sim::protocol::Protocol;
+use crate::sim::waits::Waits;
 use crate::sim::workload::Workload;
 
 /// How long a client waits before it looks again for a node that is up.
@@ -24,6 +27,7 @@ pub struct Client<M: Digest> {
     directory: Directory<M>,
     closed: Rc<Cell<bool>>,
     complain: Rc<dyn Fn(String)>,
+    waits: Waits,
 }
 
 impl<M: Digest> Client<M> {
@@ -67,6 +71,20 @@ impl<M: Digest> Client<M> {
         }
     }
 
+    /// Waits for the answer of `node` to a request; the storm sees to it that it comes in time, see
+    /// [`waits`](crate::sim::waits).
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn ask<T>(
+        &self,
+        node: &Handle<M>,
+        what: &'static str,
+        request: impl Future<Output = Result<T, Refused>>,
+    ) -> Result<T, Refused> {
+        self.waits.ask(node.id(), what, &self.clock, request).await
+    }
+
     /// Waits for up to `longest`.
     pub async fn pause(&self, longest: Duration) {
         self.clock.sleep(self.rng.between(Duration::ZERO, longest)).await;
@@ -97,6 +115,7 @@ impl Clients {
         cluster: &Cluster<P>,
         workload: &Workload<P::Machine>,
         count: u32,
+        waits: &Waits,
     ) -> Self {
         let (world, closed) = (cluster.world(), Rc::new(Cell::new(false)));
         let checker = world.checker().clone();
@@ -110,6 +129,7 @@ impl Clients {
                 directory: cluster.directory(),
                 closed: closed.clone(),
                 complain: complain.clone(),
+                waits: waits.clone(),
             };
             world.executor().spawn(world.clients(), (workload.client)(client))
         };

@@ -198,6 +198,15 @@ impl SimDisk {
         self.0.troubles.borrow_mut().stalled_until = until;
     }
 
+    /// Whether it has room and answers, and nothing will fail that is not yet tried.
+    #[must_use]
+    pub fn is_well(&self, now: Time) -> bool {
+        let Troubles { stalled_until, quota, write_fails, sync_fails, off_at, .. } =
+            *self.0.troubles.borrow();
+        let fails = write_fails || sync_fails || off_at.is_some();
+        now >= stalled_until && quota.is_none() && !fails
+    }
+
     /// Limits the bytes of all files; `None` lifts the limit.
     pub fn set_quota(&self, bytes: Option<u64>) {
         self.0.troubles.borrow_mut().quota = bytes;

@@ -17,6 +17,7 @@
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
 //! - [`trace`]: one notation for what happens, and its hash; [`picture`] draws it;
 //! - [`checks`], [`history`]: what invariants are to the world, and those of the clients;
+//! - [`waits`]: nobody waits for ever;
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`workload`], [`client`]: who uses the machine, and what must hold of it: yours, or ours;
 //! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
@@ -39,5 +40,6 @@ pub mod raft;
 pub mod script;
 pub mod storm;
 pub mod trace;
+pub mod waits;
 pub mod workload;
 pub mod world;

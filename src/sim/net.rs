@@ -152,6 +152,12 @@ impl Network {
         self.weather = weather;
     }
 
+    /// Whether nothing is lost, doubled, late, damaged or out of order.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.weather == Weather::CALM && self.gate.is_none()
+    }
+
     /// Sets or removes the gate.
     pub fn set_gate(&mut self, gate: Option<Gate>) {
         self.gate = gate;

@@ -24,6 +24,7 @@ use crate::sim::machine::Digest;
 use crate::sim::net::Flight;
 use crate::sim::storm::{Fault, Options, Outcome, Report, Storm};
 use crate::sim::trace::Tell;
+use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
 use crate::sim::world::World;
 
@@ -169,6 +170,18 @@ pub trait Protocol: Sized + 'static {
 
     /// The last position in the order of all commands that every node must come to apply.
     fn position(checker: &Self::Checker) -> u64;
+
+    /// How patient those who wait are.
+    fn patience(cluster: &Cluster<Self>) -> Patience;
+
+    /// Whether these alone can decide, whatever the others do.
+    fn is_quorum(cluster: &Cluster<Self>, nodes: &BTreeSet<NodeId>) -> bool;
+
+    /// Whether what only this protocol has is as it should be at a node.
+    fn is_steady(cluster: &Cluster<Self>, node: NodeId) -> bool;
+
+    /// The last decided position that a node has taken, as [`decided`](Self::decided) counts.
+    fn taken(handle: &Self::Handle) -> u64;
 
     /// What must hold whenever one looks at the nodes.
     ///

@@ -13,6 +13,7 @@
 //! what must hold of both, see [`workload`](crate::sim::workload).
 
 mod bit_rot;
+mod calm;
 mod faults;
 mod recovery;
 
@@ -32,6 +33,7 @@ use crate::sim::picture::Sketch;
 use crate::sim::protocol::Protocol;
 use crate::sim::storm::bit_rot::BitRot;
 use crate::sim::trace::Detail;
+use crate::sim::waits::Waits;
 use crate::sim::workload::{Workload, ledger};
 use crate::sim::world::Stopped;
 
@@ -337,6 +339,9 @@ pub struct Storm<P: Protocol> {
     /// The nodes that stay down because of it.
     lost: BTreeSet<NodeId>,
     rot_refused: u32,
+    waits: Waits,
+    /// The nodes whose clocks are far from right.
+    wild: BTreeSet<NodeId>,
 }
 
 /// What came of a part of a storm, or the invariant that broke.
@@ -346,7 +351,9 @@ impl<P: Protocol> Storm<P> {
     /// A storm about to break over a cluster, whatever state that is in.
     fn new(cluster: Cluster<P>, options: Options<P>, workload: Workload<P::Machine>) -> Self {
         let count = if P::takes_commands(&options) { options.clients } else { 0 };
-        let clients = Clients::begin(&cluster, &workload, count);
+        let clock = |node| (node, cluster.world().clock_of(node));
+        let waits = Waits::new(cluster.members().into_iter().map(clock).collect());
+        let clients = Clients::begin(&cluster, &workload, count, &waits);
         let rng = cluster.world().rng().fork();
         Self {
             cluster,
@@ -360,6 +367,8 @@ impl<P: Protocol> Storm<P> {
             rotten: BTreeMap::new(),
             lost: BTreeSet::new(),
             rot_refused: 0,
+            waits,
+            wild: BTreeSet::new(),
         }
     }
 
@@ -379,7 +388,8 @@ impl<P: Protocol> Storm<P> {
     }
 
     fn run_until(&mut self, until: Time) -> Outcome<()> {
-        self.checked(self.cluster.world().run_until(until, || false)).map(|_| ())
+        self.checked(self.cluster.world().run_until(until, || false))?;
+        self.watch()
     }
 
     pub(crate) fn checked(&self, stopped: Stopped) -> Outcome<Stopped> {

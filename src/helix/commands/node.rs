@@ -211,6 +211,12 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.service.id()
+    }
+
     /// This moment of the node.
     #[must_use]
     pub fn status(&self) -> Status {

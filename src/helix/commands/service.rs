@@ -162,6 +162,10 @@ impl<M: StateMachine> Service<M> {
         look(&self.machine.borrow())
     }
 
+    pub(crate) fn id(&self) -> NodeId {
+        self.me
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         self.progress.get()
     }

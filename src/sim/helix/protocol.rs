@@ -27,6 +27,7 @@ use crate::sim::machine::{Digest, Ledger};
 use crate::sim::net::Flight;
 use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::storm::{self, Outcome, Storm};
+use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
 use crate::sim::world::World;
 
@@ -243,6 +244,27 @@ impl<M: Digest> Protocol for Helix<M> {
 
     fn position(checker: &Checker) -> u64 {
         checker.applied_last()
+    }
+
+    fn patience(cluster: &Cluster<M>) -> Patience {
+        let Settings { timing, options, .. } = &cluster.setup().protocol;
+        // A clock that is a tenth slow takes a tenth longer.
+        Patience { deadline: options.request_timeout, timeout: timing.base * 10 / 9 }
+    }
+
+    fn is_quorum(cluster: &Cluster<M>, nodes: &BTreeSet<NodeId>) -> bool {
+        let setup = cluster.setup();
+        let others = cluster.members().into_iter().filter(|node| !nodes.contains(node));
+        bears(&setup.protocol.schedule, setup.nodes, others)
+    }
+
+    fn is_steady(cluster: &Cluster<M>, node: NodeId) -> bool {
+        let behaviour = cluster.test_app(node).behaviour();
+        behaviour == Behaviour { keeps: behaviour.keeps, ..Behaviour::STEADY }
+    }
+
+    fn taken(handle: &Engine) -> u64 {
+        handle.status().delivered.0
     }
 
     /// What nodes keep has limits, whatever the liars send (I10).

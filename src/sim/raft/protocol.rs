@@ -21,6 +21,7 @@ use crate::sim::raft::cluster::{Cluster, Settings, Setup, any_limits};
 use crate::sim::raft::events::kind_of;
 use crate::sim::raft::faults::Trouble;
 use crate::sim::storm::{self, Outcome, Storm};
+use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
 use crate::sim::world::World;
 
@@ -184,6 +185,25 @@ impl<M: Digest> Protocol for Raft<M> {
 
     fn position(checker: &Checker) -> u64 {
         checker.decided().0
+    }
+
+    fn patience(cluster: &Cluster<M>) -> Patience {
+        let timing = cluster.setup().protocol.timing;
+        // A clock that is a tenth slow takes a tenth longer.
+        let timeout = timing.election_max * 10 / 9;
+        Patience { deadline: timing.request_timeout(), timeout }
+    }
+
+    fn is_quorum(cluster: &Cluster<M>, nodes: &BTreeSet<NodeId>) -> bool {
+        nodes.len() > cluster.members().len() / 2
+    }
+
+    fn is_steady(_: &Cluster<M>, _: NodeId) -> bool {
+        true
+    }
+
+    fn taken(handle: &Self::Handle) -> u64 {
+        handle.status().applied_index.0
     }
 
     fn look(_: &Cluster<M>) -> Checked {

@@ -17,6 +17,9 @@ use crate::sim::world::Stopped;
 /// keeps it longer.)
 const UPGRADE_MAX: Duration = Duration::from_millis(500);
 
+/// How much longer than usual nothing happens, now and then: so long that nobody may wait any more.
+const LULL: Duration = Duration::from_secs(10);
+
 /// How right a clock is at best, in thousandths, where clocks drift at all.
 const DRIFT: RangeInclusive<u64> = 900..=1_100;
 /// How wrong it is in trouble.
@@ -43,7 +46,9 @@ impl<P: Protocol> Storm<P> {
             self.cluster.members().into_iter().for_each(|node| self.repair(Repair::Steady(node)));
         }
         while self.cluster.world().now() < until {
-            let pause = self.rng.between(Duration::ZERO, self.options.calm_max);
+            let lull = self.rng.chance(50);
+            let calm_max = if lull { self.options.calm_max + LULL } else { self.options.calm_max };
+            let pause = self.rng.between(Duration::ZERO, calm_max);
             let next = (self.cluster.world().now() + pause).min(until);
             self.run_to(next)?;
             if !self.options.faults.is_empty() {
@@ -74,10 +79,12 @@ impl<P: Protocol> Storm<P> {
             let soon = (now + Duration::from_millis(50)).min(next);
             let cluster = &self.cluster;
             let stopped = self.checked(cluster.world().run_until(soon, || done(cluster)))?;
+            self.watch()?;
             if stopped == Stopped::Done {
                 return Ok(true);
             }
             for (node, outcome) in self.cluster.reap() {
+                self.disturb();
                 if outcome.is_err() {
                     self.plan(Duration::from_secs(3), Repair::Start(node));
                 }
@@ -103,6 +110,9 @@ impl<P: Protocol> Storm<P> {
     }
 
     pub(super) fn repair(&mut self, repair: Repair) {
+        if !matches!(repair, Repair::Start(node) if self.cluster.is_up(node)) {
+            self.disturb();
+        }
         match repair {
             Repair::Start(node) if self.lost.contains(&node) => {}
             Repair::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
@@ -119,7 +129,10 @@ impl<P: Protocol> Storm<P> {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
             }
-            Repair::Steady(node) => self.set_clock(node, DRIFT),
+            Repair::Steady(node) => {
+                self.wild.remove(&node);
+                self.set_clock(node, DRIFT);
+            }
             Repair::Own(node) => P::relieve(&self.cluster, node),
             Repair::Mend => self.cluster.heal(),
             Repair::Calm => {
@@ -150,6 +163,12 @@ impl<P: Protocol> Storm<P> {
     }
 
     fn strike(&mut self, fault: Fault<P::Fault>) -> Outcome<()> {
+        let outcome = self.cause(fault);
+        self.disturb();
+        outcome
+    }
+
+    fn cause(&mut self, fault: Fault<P::Fault>) -> Outcome<()> {
         let node = self.victim();
         match fault {
             Fault::Crash => return self.crash(node),
@@ -181,6 +200,7 @@ impl<P: Protocol> Storm<P> {
             }
             Fault::BitRot => self.rot(node),
             Fault::Drift => {
+                self.wild.insert(node);
                 self.set_clock(node, DRIFT_WILD);
                 self.plan(Duration::from_secs(6), Repair::Steady(node));
             }

@@ -60,16 +60,16 @@ async fn work(client: Client<Ledger>, history: Rc<RefCell<History>>, pause_max: 
             continue;
         };
         let rng = client.rng();
-        let longest = if rng.chance(800) { PATIENCE_MIN * 8 } else { PATIENCE_MAX };
+        let longest = if rng.chance(700) { PATIENCE_MIN * 8 } else { PATIENCE_MAX };
         let patience = client.clock().sleep(rng.between(PATIENCE_MIN, longest));
         let seen = if rng.chance(650) {
             seq += 1;
             let padding = if rng.chance(50) { rng.within(0..=PADDING_MAX) } else { 8 };
             let write = Write { client: id, seq };
             let command = write.command(usize::try_from(padding).unwrap_or(0));
-            self::write(&history, &node, write, command, patience).await
+            self::write(&client, &history, &node, write, command, patience).await
         } else {
-            read(&history, &node, patience).await
+            read(&client, &history, &node, patience).await
         };
         if let Err(what) = seen {
             client.complain(what);
@@ -78,6 +78,7 @@ async fn work(client: Client<Ledger>, history: Rc<RefCell<History>>, pause_max: 
 }
 
 async fn write(
+    client: &Client<Ledger>,
     history: &RefCell<History>,
     node: &Handle<Ledger>,
     write: Write,
@@ -85,7 +86,7 @@ async fn write(
     patience: Sleep,
 ) -> Result<(), String> {
     let floor = history.borrow_mut().begin_write(write);
-    let answer = first(node.propose(command), patience).await;
+    let answer = first(client.ask(node, "write", node.propose(command)), patience).await;
     let mut history = history.borrow_mut();
     match answer {
         First::A(Ok(applied)) => history.acknowledged(write, floor, applied.index),
@@ -98,13 +99,14 @@ async fn write(
 }
 
 async fn read(
+    client: &Client<Ledger>,
     history: &RefCell<History>,
     node: &Handle<Ledger>,
     patience: Sleep,
 ) -> Result<(), String> {
     let floor = history.borrow().begin_read();
     let last = |ledger: &Ledger| -> Index { ledger.last_index() };
-    let answer = first(node.read(|probe| last(probe)), patience).await;
+    let answer = first(client.ask(node, "read", node.read(|probe| last(probe))), patience).await;
     let mut history = history.borrow_mut();
     match answer {
         First::A(Ok(last)) => history.read(floor, last),
