@@ -55,6 +55,12 @@ pub trait Invariants: Checks + 'static {
     /// A power cut or a kill: the node's memory is gone.
     fn crashed(&mut self, node: NodeId);
 
+    /// A copy of the node's disk is made, of what is durable.
+    fn copied(&mut self, node: NodeId);
+
+    /// The node's disk is that copy again: nothing that it said since then binds it.
+    fn rolled_back(&mut self, node: NodeId);
+
     /// The node's disk was emptied on purpose: nothing that it said binds it.
     fn wiped(&mut self, node: NodeId);
 }

@@ -492,14 +492,19 @@ impl<P: Protocol> Cluster<P> {
     /// Runs the world until `future` is ready, at most for [`ANSWER_MAX`] of virtual time.
     pub fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
         let answer = Rc::new(Cell::new(None));
-        let (to, done) = (answer.clone(), Rc::new(Cell::new(false)));
-        let flag = done.clone();
-        let _task = self.world.executor().spawn(self.world.clients(), async move {
-            to.set(Some(future.await));
-            flag.set(true);
-        });
-        self.world.run_until(self.world.now() + ANSWER_MAX, || done.get());
+        let task = self.begin(future, answer.clone());
+        self.world.run_until(self.world.now() + ANSWER_MAX, || task.is_finished());
         answer.take()
+    }
+
+    /// Begins what a client does; its outcome will be in `answer`. Dropping the task ends it.
+    pub(crate) fn begin<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+        answer: Rc<Cell<Option<T>>>,
+    ) -> Task {
+        let ask = async move { answer.set(Some(future.await)) };
+        self.world.executor().spawn(self.world.clients(), ask)
     }
 }
 

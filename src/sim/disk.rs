@@ -77,6 +77,7 @@ struct Troubles {
     latency: (Duration, Duration),
     stalled_until: Time,
     quota: Option<u64>,
+    size: Option<u64>,
     write_fails: bool,
     sync_fails: bool,
     off_at: Option<u64>,
@@ -212,6 +213,11 @@ impl SimDisk {
         self.0.troubles.borrow_mut().quota = bytes;
     }
 
+    /// Limits the bytes of all files for good.
+    pub fn set_size(&self, bytes: u64) {
+        self.0.troubles.borrow_mut().size = Some(bytes);
+    }
+
     /// Lets the next write fail, half done.
     pub fn fail_next_write(&self) {
         self.0.troubles.borrow_mut().write_fails = true;
@@ -277,6 +283,12 @@ impl SimDisk {
     fn inode(&self, name: &str) -> Option<Rc<RefCell<Inode>>> {
         let state = self.0.state.borrow();
         state.inodes.get(state.names.get(name)?).cloned()
+    }
+
+    /// Takes over the state of another disk; the handles of this one are dead.
+    pub fn become_as(&self, other: &Self) {
+        self.begin_life();
+        self.0.state.replace(other.fork().0.state.take());
     }
 
     /// An independent disk in the same state, without handles or troubles: for trying many fates

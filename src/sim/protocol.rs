@@ -22,6 +22,7 @@ use crate::sim::cluster::{Cluster, Handle, Setup};
 use crate::sim::executor::Group;
 use crate::sim::machine::Digest;
 use crate::sim::net::Flight;
+use crate::sim::storm::known::Known;
 use crate::sim::storm::{Fault, Options, Outcome, Report, Storm};
 use crate::sim::trace::Tell;
 use crate::sim::waits::Patience;
@@ -104,6 +105,21 @@ pub trait Protocol: Sized + 'static {
     fn kind(flight: &Flight) -> &'static str;
 
     // ---- storms ----
+
+    /// What storms can leave out besides kinds of trouble.
+    type Weakness: fmt::Debug + 'static;
+
+    /// What today's code does not survive.
+    fn known() -> Vec<Known<Self>>;
+
+    /// Lets a storm not leave this out.
+    fn include(options: &mut Options<Self>, weakness: &Self::Weakness);
+
+    /// A node has forgotten what it promised: it counts among those that must be borne.
+    fn forfeit(cluster: &mut Cluster<Self>, node: NodeId);
+
+    /// A small disk on which a node must be able to live for ever.
+    fn room_min(cluster: &Cluster<Self>) -> u64;
 
     /// The kinds of trouble that only this protocol suffers.
     type Fault: fmt::Debug + Copy + Ord + 'static;

@@ -12,9 +12,10 @@
 //! [`run`] is a storm on our own ledger; [`run_with`] is one on your machine, with your clients and
 //! what must hold of both, see [`workload`](crate::sim::workload).
 
-mod bit_rot;
 mod calm;
 mod faults;
+mod harm;
+pub mod known;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,18 +27,20 @@ use crate::id::NodeId;
 use crate::sim::checks::{Checks, Violation};
 use crate::sim::client::Clients;
 use crate::sim::cluster::Cluster;
+use crate::sim::disk::SimDisk;
 use crate::sim::executor::Order;
 use crate::sim::history::Tally;
 use crate::sim::machine::{Ledger, Write};
 use crate::sim::picture::Sketch;
 use crate::sim::protocol::Protocol;
-use crate::sim::storm::bit_rot::BitRot;
+use crate::sim::storm::harm::{Copy, Harm};
 use crate::sim::trace::Detail;
 use crate::sim::waits::Waits;
 use crate::sim::workload::{Workload, ledger};
 use crate::sim::world::Stopped;
 
 pub(crate) use faults::Repair;
+use known::is_known;
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +69,19 @@ pub enum Fault<O> {
     Upgrade,
     /// The role of a node is dropped where it waits, as no event of the protocol would.
     Cancel,
+    /// A file of a node is cut short while the node is down; as with a flipped bit.
+    Shortened,
+    /// A file of a node is gone while the node is down; as with a flipped bit.
+    Missing,
+    /// A node comes back under its old name with an empty disk.
+    Wiped,
+    /// A node comes back under its old name with its disk as it was some time ago.
+    RolledBack,
+    /// The disk of a node is small for good, with several times the room that it needs.
+    Small,
+    /// The disk of a node is full for good. It is the operator's, who must hear of it; the others
+    /// go on.
+    FullForGood,
     /// What only this protocol suffers.
     Own(O),
 }
@@ -102,7 +118,7 @@ impl<P: Protocol> Default for Options<P> {
         Self {
             nodes: P::NODES,
             span: Duration::from_secs(60),
-            faults: P::faults(),
+            faults: P::faults().into_iter().filter(|&fault| !is_known::<P>(fault)).collect(),
             calm_max: Duration::from_millis(1_500),
             order: Order::Seeded,
             clients: P::CLIENTS,
@@ -334,10 +350,16 @@ pub struct Storm<P: Protocol> {
     repairs: BTreeMap<(Time, u64), Repair>,
     planned: u64,
     faults: BTreeMap<Fault<P::Fault>, u32>,
-    /// The bits that have flipped on the disks of nodes that are down.
-    rotten: BTreeMap<NodeId, BitRot>,
+    /// What was done to the disks of nodes that are down, and how they were.
+    harmed: BTreeMap<NodeId, (Harm, SimDisk)>,
     /// The nodes that stay down because of it.
     lost: BTreeSet<NodeId>,
+    /// The nodes that have forgotten what they promised.
+    forfeited: BTreeSet<NodeId>,
+    /// The nodes whose disks are full for good.
+    filled: BTreeSet<NodeId>,
+    /// Old disks of nodes.
+    copies: BTreeMap<NodeId, Copy>,
     rot_refused: u32,
     waits: Waits,
     /// The nodes whose clocks are far from right.
@@ -364,8 +386,11 @@ impl<P: Protocol> Storm<P> {
             repairs: BTreeMap::new(),
             planned: 0,
             faults: BTreeMap::new(),
-            rotten: BTreeMap::new(),
+            harmed: BTreeMap::new(),
             lost: BTreeSet::new(),
+            forfeited: BTreeSet::new(),
+            filled: BTreeSet::new(),
+            copies: BTreeMap::new(),
             rot_refused: 0,
             waits,
             wild: BTreeSet::new(),

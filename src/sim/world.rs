@@ -363,6 +363,8 @@ mod tests {
         fn event(&mut self, _: NodeId, _: Count) {}
         fn sent(&mut self, _: &Flight) {}
         fn crashed(&mut self, _: NodeId) {}
+        fn copied(&mut self, _: NodeId) {}
+        fn rolled_back(&mut self, _: NodeId) {}
         fn wiped(&mut self, _: NodeId) {}
     }
 

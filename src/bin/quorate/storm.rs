@@ -2,14 +2,17 @@
 //! everything, so a failure is a number that anybody can replay.
 
 use std::cell::RefCell;
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate::env::Time;
 use quorate::sim::helix::Choices;
+use quorate::sim::helix::adversary::Lie;
 use quorate::sim::picture::{Sketch, Window};
+use quorate::sim::protocol::Protocol;
+use quorate::sim::storm::Fault;
 use quorate::sim::trace::Detail;
 use quorate::sim::{helix, raft, storm};
 
@@ -44,6 +47,15 @@ pub(crate) struct Storm {
     /// Virtual seconds of trouble and healing
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// These kinds of trouble and no others, by their names, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    faults: Vec<String>,
+    /// These kinds of trouble too, although today's code does not survive them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    with: Vec<String>,
+    /// Helix only: these liars and no others
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    liars: Option<Vec<String>>,
     /// Print each event as it happens; twice, also each frame
     #[arg(long, action = clap::ArgAction::Count)]
     trace: u8,
@@ -77,6 +89,22 @@ fn time(word: &str) -> Result<Time, String> {
     Ok(Time::ZERO + span)
 }
 
+/// Those of `all` that have these names.
+fn named<T: Debug + Copy>(all: &[T], names: &[String]) -> Result<Vec<T>, Failure> {
+    let name = |one: &T| {
+        let name = format!("{one:?}");
+        name.trim_start_matches("Own(").trim_end_matches(')').to_lowercase()
+    };
+    let find = |wanted: &String| {
+        let found = all.iter().find(|one| name(one) == wanted.to_lowercase()).copied();
+        found.ok_or_else(|| {
+            let known: Vec<_> = all.iter().map(name).collect();
+            Failure::usage(format!("there is no `{wanted}`: there are {}", known.join(", ")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
 impl Storm {
     pub(crate) fn run(self) -> Result<(), Failure> {
         self.can_draw()?;
@@ -86,8 +114,9 @@ impl Storm {
         match self.engine {
             Engine::Raft => {
                 let nodes = self.nodes.unwrap_or(3);
-                let options: raft::Options =
+                let mut options: raft::Options =
                     raft::Options { nodes, span, detail, print, ..Default::default() };
+                self.choose::<raft::Raft>(&mut options.faults)?;
                 self.each(|seed, sketch| {
                     storm::run(seed, &raft::Options { sketch, ..options.clone() })
                 })
@@ -95,8 +124,11 @@ impl Storm {
             Engine::Helix => {
                 let nodes = self.nodes.unwrap_or(4).max(4);
                 let clients = self.clients;
-                let protocol = Choices { blocks: clients == 0, ..Choices::default() };
-                let options: helix::Options = helix::Options {
+                let mut protocol = Choices { blocks: clients == 0, ..Choices::default() };
+                if let Some(liars) = &self.liars {
+                    protocol.lies = named(&Lie::ALL, liars)?;
+                }
+                let mut options: helix::Options = helix::Options {
                     nodes,
                     clients,
                     span,
@@ -105,11 +137,20 @@ impl Storm {
                     protocol,
                     ..Default::default()
                 };
+                self.choose::<helix::Helix>(&mut options.faults)?;
                 self.each(|seed, sketch| {
                     storm::run(seed, &helix::Options { sketch, ..options.clone() })
                 })
             }
         }
+    }
+
+    fn choose<P: Protocol>(&self, faults: &mut Vec<Fault<P::Fault>>) -> Result<(), Failure> {
+        if !self.faults.is_empty() {
+            *faults = named(&P::faults(), &self.faults)?;
+        }
+        faults.extend(named(&P::faults(), &self.with)?);
+        Ok(())
     }
 
     fn each<R: Display, F: Display>(

@@ -65,6 +65,12 @@ impl Handle {
         File::with(Rc::new(FileHandle { handle: self.clone(), inode }))
     }
 
+    /// How many bytes all files may have.
+    fn quota(&self) -> Option<u64> {
+        let troubles = self.shared.troubles.borrow();
+        troubles.quota.into_iter().chain(troubles.size).min()
+    }
+
     fn used(&self) -> u64 {
         let state = self.shared.state.borrow();
         let len = |inode| state.inodes[inode].borrow().seen.len() as u64;
@@ -156,7 +162,7 @@ impl Device for Handle {
 
     fn free_bytes(&self) -> io::Result<u64> {
         self.check()?;
-        let quota = self.shared.troubles.borrow().quota;
+        let quota = self.quota();
         Ok(quota.map_or(u64::MAX, |quota| quota.saturating_sub(self.used())))
     }
 }
@@ -197,7 +203,7 @@ impl DeviceFile for FileHandle {
         self.handle.operation()?;
         let len = self.inode.borrow().seen.len() as u64;
         let more = (offset + data.len() as u64).saturating_sub(len);
-        let quota = self.handle.shared.troubles.borrow().quota;
+        let quota = self.handle.quota();
         if more > 0 && quota.is_some_and(|quota| self.handle.used() + more > quota) {
             return Err(io::ErrorKind::StorageFull.into());
         }

@@ -6,7 +6,11 @@ use crate::env::Rng;
 use crate::id::{Height, NodeId};
 use crate::quorum::faulty_max;
 use crate::sim::helix::adversary::Lie;
+use crate::sim::helix::known::Own;
+use crate::sim::helix::protocol::Helix;
 use crate::sim::helix::schedule::CommitteeSchedule;
+use crate::sim::protocol::Protocol;
+use crate::sim::storm;
 
 /// What a storm of helix can be told besides what every storm can.
 #[derive(Debug, Clone)]
@@ -19,12 +23,20 @@ pub struct Choices {
     /// commands, all nodes decide alike, and liars speak for themselves only, see
     /// [`Lie::own_voice`].
     pub blocks: bool,
+    /// Whether nobody must be more patient because views have grown long.
+    pub grown_views: bool,
 }
 
 impl Default for Choices {
     /// Every liar, and blocks of their own.
     fn default() -> Self {
-        Self { lies: Lie::ALL.to_vec(), schedule: None, blocks: true }
+        let known = <Helix>::known();
+        let is_known = |weakness: Own| {
+            known.iter().any(|known| matches!(&known.weakness, storm::known::Weakness::Own(own) if *own == weakness))
+        };
+        let lies = Lie::ALL.into_iter().filter(|&lie| !is_known(Own::Liar(lie)));
+        let grown_views = !is_known(Own::GrownViews);
+        Self { lies: lies.collect(), schedule: None, blocks: true, grown_views }
     }
 }
 

@@ -405,6 +405,12 @@ impl Invariants for Checker {
 
     fn crashed(&mut self, _: NodeId) {}
 
+    fn copied(&mut self, _: NodeId) {}
+
+    fn rolled_back(&mut self, node: NodeId) {
+        self.wiped(node);
+    }
+
     fn wiped(&mut self, node: NodeId) {
         self.models.remove(&node);
         self.sign_log.forget(node);

@@ -20,12 +20,14 @@ use crate::sim::helix::checker::{Checker, Coverage};
 use crate::sim::helix::cluster::{Cluster, Settings, Setup, Slot, TIMING};
 use crate::sim::helix::events::{INSTANCE, kind_of};
 use crate::sim::helix::faults::Trouble;
+use crate::sim::helix::known::{self, Own};
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::helix::settings::any_limits;
 use crate::sim::helix::test_app::{Behaviour, TestApp};
 use crate::sim::machine::{Digest, Ledger};
 use crate::sim::net::Flight;
 use crate::sim::protocol::{Birth, Life, Protocol};
+use crate::sim::storm::known::Known;
 use crate::sim::storm::{self, Outcome, Storm};
 use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
@@ -124,11 +126,39 @@ impl<M: Digest> Protocol for Helix<M> {
             Fault::Full,
             Fault::DiskError,
             Fault::BitRot,
+            Fault::Shortened,
+            Fault::Missing,
+            Fault::Wiped,
+            Fault::RolledBack,
+            Fault::Small,
+            Fault::FullForGood,
             Fault::Drift,
             Fault::Own(Trouble::Application),
             Fault::Upgrade,
             Fault::Cancel,
         ]
+    }
+
+    type Weakness = Own;
+
+    fn known() -> Vec<Known<Self>> {
+        known::known()
+    }
+
+    fn include(options: &mut Options<M>, weakness: &Own) {
+        match weakness {
+            Own::Liar(lie) => options.protocol.lies = vec![*lie],
+            Own::GrownViews => options.protocol.grown_views = true,
+        }
+    }
+
+    fn forfeit(cluster: &mut Cluster<M>, node: NodeId) {
+        cluster.world().checker().borrow_mut().lies(node);
+        cluster.own_mut(node).lies = true;
+    }
+
+    fn room_min(cluster: &Cluster<M>) -> u64 {
+        8 * cluster.setup().protocol.limits.segment_bytes
     }
 
     fn takes_commands(options: &Options<M>) -> bool {
@@ -164,6 +194,7 @@ impl<M: Digest> Protocol for Helix<M> {
                 commands,
                 limits,
                 options: client_limits,
+                grown_views: choices.grown_views,
                 ..Settings::default()
             },
             ..cluster::Setup::default()
@@ -219,7 +250,8 @@ impl<M: Digest> Protocol for Helix<M> {
         let setup = cluster.setup();
         let lies = |node: &NodeId| cluster.own(*node).lies;
         let liars = cluster.members().into_iter().filter(lies);
-        bears(&setup.protocol.schedule, setup.nodes, lost.iter().copied().chain(liars))
+        let gone: BTreeSet<_> = lost.iter().copied().chain(liars).collect();
+        bears(&setup.protocol.schedule, setup.nodes, gone)
     }
 
     fn healing_max() -> Duration {
@@ -247,9 +279,10 @@ impl<M: Digest> Protocol for Helix<M> {
     }
 
     fn patience(cluster: &Cluster<M>) -> Patience {
-        let Settings { timing, options, .. } = &cluster.setup().protocol;
+        let Settings { timing, options, grown_views, .. } = &cluster.setup().protocol;
         // A clock that is a tenth slow takes a tenth longer.
-        Patience { deadline: options.request_timeout, timeout: timing.base * 10 / 9 }
+        let timeout = if *grown_views { timing.base } else { timing.cap.unwrap_or(timing.base) };
+        Patience { deadline: options.request_timeout, timeout: timeout * 10 / 9 }
     }
 
     fn is_quorum(cluster: &Cluster<M>, nodes: &BTreeSet<NodeId>) -> bool {

@@ -84,6 +84,8 @@ pub struct Settings {
     pub commands: bool,
     /// What nodes take on of their clients and of commands of peers.
     pub options: Options,
+    /// Whether nobody must be more patient because views have grown long.
+    pub grown_views: bool,
     /// Which signatures they make.
     pub signing: Signing,
     /// Whether views end by hand only, see [`Cluster::elapse`](crate::sim::cluster::Cluster::elapse).
@@ -100,6 +102,7 @@ impl Default for Settings {
             behaviour: Behaviour::STEADY,
             commands: false,
             options: Options { command_bytes_max: 1 << 10, ..Options::new(&TIMING) },
+            grown_views: true,
             signing: Signing::Simulated,
             manual: false,
         }

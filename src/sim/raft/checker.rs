@@ -51,6 +51,8 @@ struct Decided {
 pub struct Checker {
     members: usize,
     nodes: BTreeMap<NodeId, Model>,
+    /// What was believed of a node when its disk was copied.
+    copies: BTreeMap<NodeId, Model>,
     leaders: BTreeMap<Term, NodeId>,
     /// For each (index, term) that ever was in a log: its digest and the term before it.
     chain: BTreeMap<(Index, Term), (u32, Term)>,
@@ -319,6 +321,17 @@ impl Invariants for Checker {
 
     fn crashed(&mut self, node: NodeId) {
         self.model(node).crash();
+    }
+
+    fn copied(&mut self, node: NodeId) {
+        let mut model = self.model(node).clone();
+        model.crash();
+        self.copies.insert(node, model);
+    }
+
+    fn rolled_back(&mut self, node: NodeId) {
+        let model = self.copies.remove(&node).unwrap_or_default();
+        self.nodes.insert(node, model);
     }
 
     fn wiped(&mut self, node: NodeId) {

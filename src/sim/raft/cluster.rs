@@ -121,7 +121,14 @@ impl<M: Digest> Cluster<M> {
     /// Who leads, if every running node agrees: one leader, and all follow it in its term.
     #[must_use]
     pub fn settled_leader(&self) -> Option<NodeId> {
-        let all: Vec<_> = self.running().map(|node| node.status()).collect();
+        self.settled_leader_of(&self.members())
+    }
+
+    /// Who leads, if every running one of these nodes agrees.
+    #[must_use]
+    pub fn settled_leader_of(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        let all = self.running().map(|node| node.status());
+        let all: Vec<_> = all.filter(|status| nodes.contains(&status.node)).collect();
         let leader = all.iter().find(|status| status.role == Role::Leader)?;
         let agrees = |(leads, term): (Option<NodeId>, Term)| {
             leads == Some(leader.node) && term == leader.term

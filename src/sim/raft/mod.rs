@@ -16,6 +16,7 @@ pub mod checker;
 pub mod cluster;
 pub mod events;
 mod faults;
+mod known;
 mod model;
 pub mod protocol;
 pub mod script;

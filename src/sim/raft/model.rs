@@ -77,14 +77,14 @@ impl Log {
 }
 
 /// A start of a node, until it has told the whole log that it found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Recovery {
     found: Log,
     durable: Index,
 }
 
 /// One node.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) term: Term,
     vote: Option<NodeId>,

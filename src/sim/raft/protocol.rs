@@ -1,6 +1,7 @@
 //! Raft, as the shared part of the simulator wants to know it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::sim::raft::checker::{Checker, Coverage};
 use crate::sim::raft::cluster::{Cluster, Settings, Setup, any_limits};
 use crate::sim::raft::events::kind_of;
 use crate::sim::raft::faults::Trouble;
+use crate::sim::raft::known;
+use crate::sim::storm::known::Known;
 use crate::sim::storm::{self, Outcome, Storm};
 use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
@@ -100,12 +103,35 @@ impl<M: Digest> Protocol for Raft<M> {
             Fault::Full,
             Fault::DiskError,
             Fault::BitRot,
+            Fault::Shortened,
+            Fault::Missing,
+            Fault::Wiped,
+            Fault::RolledBack,
+            Fault::Small,
+            Fault::FullForGood,
             Fault::Drift,
             Fault::Own(Trouble::Churn),
             Fault::Own(Trouble::ForcedTransfer),
             Fault::Upgrade,
             Fault::Cancel,
         ]
+    }
+
+    type Weakness = Infallible;
+
+    fn known() -> Vec<Known<Self>> {
+        known::known()
+    }
+
+    fn include(_: &mut Options<M>, weakness: &Infallible) {
+        match *weakness {}
+    }
+
+    fn forfeit(_: &mut Cluster<M>, _: NodeId) {}
+
+    fn room_min(cluster: &Cluster<M>) -> u64 {
+        let limits = cluster.setup().protocol.limits;
+        6 * limits.segment_bytes + 4 * limits.snapshot_log_bytes
     }
 
     fn takes_commands(_: &Options<M>) -> bool {
@@ -173,8 +199,8 @@ impl<M: Digest> Protocol for Raft<M> {
     }
 
     /// All nodes follow one leader.
-    fn has_recovered(cluster: &Cluster<M>, _: &[NodeId], _: u64) -> bool {
-        cluster.settled_leader().is_some()
+    fn has_recovered(cluster: &Cluster<M>, alive: &[NodeId], _: u64) -> bool {
+        cluster.settled_leader_of(alive).is_some()
     }
 
     fn standing(handle: &Self::Handle) -> String {

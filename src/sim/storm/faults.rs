@@ -10,6 +10,7 @@ use crate::id::NodeId;
 use crate::sim::cluster::{Cluster, Death};
 use crate::sim::net::Weather;
 use crate::sim::protocol::Protocol;
+use crate::sim::storm::harm::Done;
 use crate::sim::storm::{Fault, Outcome, Storm};
 use crate::sim::world::Stopped;
 
@@ -115,7 +116,7 @@ impl<P: Protocol> Storm<P> {
         }
         match repair {
             Repair::Start(node) if self.lost.contains(&node) => {}
-            Repair::Start(node) if self.rotten.contains_key(&node) => self.start_rotten(node),
+            Repair::Start(node) if self.harmed.contains_key(&node) => self.start_harmed(node),
             Repair::Start(node) => match self.cluster.start(node) {
                 Ok(()) => {}
                 // A write or sync of the start itself failed: another try reads what there is.
@@ -125,6 +126,7 @@ impl<P: Protocol> Storm<P> {
                 }
             },
             Repair::Resume(node) => self.cluster.resume(node),
+            Repair::Room(node) if self.filled.contains(&node) => {}
             Repair::Room(node) => {
                 self.cluster.disk(node).set_quota(None);
                 self.cluster.world().note(format!("the disk of {node:?} has room"));
@@ -184,6 +186,7 @@ impl<P: Protocol> Storm<P> {
                 self.cluster.disk(node).stall_until(world.now() + span);
                 world.note(format!("the disk of {node:?} stalls for {span:?}"));
             }
+            Fault::Full if self.filled.contains(&node) => {}
             Fault::Full => {
                 self.cluster.disk(node).set_quota(Some(0));
                 self.cluster.world().note(format!("the disk of {node:?} is full"));
@@ -198,7 +201,16 @@ impl<P: Protocol> Storm<P> {
                 }
                 self.cluster.world().note(format!("the disk of {node:?} will fail"));
             }
-            Fault::BitRot => self.rot(node),
+            Fault::BitRot => {
+                let bit = self.rng.within(0..=7) as u8;
+                self.harm(node, Done::Flipped(bit));
+            }
+            Fault::Shortened => self.harm(node, Done::Cut),
+            Fault::Missing => self.harm(node, Done::Lost),
+            Fault::Wiped => self.wipe(node),
+            Fault::RolledBack => self.roll_back(node),
+            Fault::Small => self.shrink(node),
+            Fault::FullForGood => self.fill(node),
             Fault::Drift => {
                 self.wild.insert(node);
                 self.set_clock(node, DRIFT_WILD);

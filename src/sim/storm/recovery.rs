@@ -1,23 +1,28 @@
 //! The second phase of a storm: every trouble ends, and order must return in time.
 
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::env::Time;
 use crate::id::NodeId;
+use crate::sim::cluster::ANSWER_MAX;
 use crate::sim::machine::Digest;
 use crate::sim::protocol::Protocol;
 use crate::sim::storm::faults::Repair;
 use crate::sim::storm::{Fault, Outcome, Storm};
 use crate::sim::workload::PATIENCE_MAX;
-use crate::sim::world::Stopped;
 
 /// How often one looks whether order has returned.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl<P: Protocol> Storm<P> {
-    /// The nodes that must come back: honest, and their disks did not rot away.
+    /// The nodes that must come back: honest, and their disks did not rot away, and are not full for
+    /// good.
     fn survivors(&self) -> Vec<NodeId> {
-        self.cluster.honest().into_iter().filter(|node| !self.lost.contains(node)).collect()
+        let gone = |node: &NodeId| self.lost.contains(node) || self.filled.contains(node);
+        self.cluster.honest().into_iter().filter(|node| !gone(node)).collect()
     }
 
     /// Ends every trouble; returns how long it took until order was back.
@@ -53,10 +58,7 @@ impl<P: Protocol> Storm<P> {
     /// waiting for its write.
     fn settle(&mut self, goal: u64, until: Time) -> Outcome<()> {
         loop {
-            self.cluster.reap();
-            for node in self.cluster.members() {
-                self.repair(Repair::Start(node));
-            }
+            self.start_all();
             if P::has_recovered(&self.cluster, &self.survivors(), goal) {
                 return Ok(());
             }
@@ -88,9 +90,7 @@ impl<P: Protocol> Storm<P> {
                     continue;
                 };
                 seq += 1;
-                let answer = self.cluster.run((self.workload.serve)(handle, client, seq));
-                self.checked(Stopped::Done)?;
-                match answer {
+                match self.ask((self.workload.serve)(handle, client, seq))? {
                     Some(Ok(true)) => break,
                     Some(Ok(false)) => {
                         let what = format!("{node:?} does not show what it was given");
@@ -109,6 +109,31 @@ impl<P: Protocol> Storm<P> {
             }
         }
         Ok(())
+    }
+
+    /// Runs until a client has its answer; starts those that die meanwhile.
+    fn ask<T: 'static>(
+        &mut self,
+        request: impl Future<Output = T> + 'static,
+    ) -> Outcome<Option<T>> {
+        let answer = Rc::new(Cell::new(None));
+        let task = self.cluster.begin(request, answer.clone());
+        let until = self.cluster.world().now() + ANSWER_MAX;
+        while !task.is_finished() && self.cluster.world().now() < until {
+            self.start_all();
+            self.run_until(self.cluster.world().now() + LOOK)?;
+        }
+        Ok(answer.take())
+    }
+
+    /// Starts those that have died.
+    fn start_all(&mut self) {
+        for (_, _) in self.cluster.reap() {
+            self.disturb();
+        }
+        for node in self.cluster.members() {
+            self.repair(Repair::Start(node));
+        }
     }
 
     /// The clients end; all nodes come to the same state, and it is what the clients saw.

@@ -1,0 +1,46 @@
+//! What helix does not survive today, see [`storm::known`](crate::sim::storm::known).
+
+use crate::sim::helix::Helix;
+use crate::sim::helix::adversary::Lie;
+use crate::sim::machine::Digest;
+use crate::sim::storm::Fault;
+use crate::sim::storm::known::{Known, Weakness};
+
+/// What storms of helix can leave out besides kinds of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// A kind of liar.
+    Liar(Lie),
+    /// Nobody is told to be patient for longer because views have grown long.
+    GrownViews,
+}
+
+/// Each with a storm that shows it.
+pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
+    let known =
+        |name, weakness, nodes, seed, invariant| Known { name, weakness, nodes, seed, invariant };
+    vec![
+        known(
+            "views that grew while there was no quorum delay the healing",
+            Weakness::Own(Own::GrownViews),
+            4,
+            17,
+            "I12",
+        ),
+        known(
+            "a journal that is missing is taken for a new one",
+            Weakness::Fault(Fault::Missing),
+            4,
+            5,
+            "I6",
+        ),
+        known(
+            "a journal that is cut short is taken for torn",
+            Weakness::Fault(Fault::Shortened),
+            4,
+            3,
+            "I6",
+        ),
+        known("a small disk is full for ever", Weakness::Fault(Fault::Small), 4, 1, "I9"),
+    ]
+}
