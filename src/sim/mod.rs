@@ -18,6 +18,7 @@
 //! - [`checks`], [`history`]: what invariants are to the world, and those of the clients;
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`workload`], [`client`]: who uses the machine, and what must hold of it: yours, or ours;
+//! - [`linear`]: whether what clients of the key-value store saw is linearizable;
 //! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
 //! - [`raft`], [`helix`]: what each protocol adds, and those who lie.
 
@@ -29,6 +30,7 @@ pub mod drift;
 pub mod executor;
 pub mod helix;
 pub mod history;
+pub mod linear;
 pub mod machine;
 pub mod net;
 pub mod picture;
