@@ -53,15 +53,15 @@ fn must_have_hurt(storms: u64, verdict: &Verdict) {
 
 #[test]
 fn three_nodes_of_raft_show_one_history() {
-    must_have_hurt(80, &storms::<Raft<_>>(1..=80, &of_nodes(3)));
+    must_have_hurt(40, &storms::<Raft<_>>(1..=40, &of_nodes(3)));
 }
 
 #[test]
 fn five_nodes_of_raft_show_one_history() {
-    must_have_hurt(60, &storms::<Raft<_>>(1..=60, &of_nodes(5)));
+    must_have_hurt(30, &storms::<Raft<_>>(1..=30, &of_nodes(5)));
 }
 
 #[test]
 fn four_nodes_of_helix_show_one_history() {
-    must_have_hurt(60, &storms::<Helix<_>>(1..=60, &of_nodes(4)));
+    must_have_hurt(40, &storms::<Helix<_>>(1..=40, &of_nodes(4)));
 }

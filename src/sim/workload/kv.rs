@@ -7,8 +7,10 @@
 //!
 //! The first client is the auditor: it watches every key from the first revision on, so that the
 //! whole history is known in the end, and lets history begin anew behind what it has been told. The
-//! second and third watch this and that, for a while each. The others work.
+//! second and third watch this and that, for a while each. The fourth keeps a lease alive at the last
+//! moment. The others work.
 
+mod brink;
 mod calls;
 mod watching;
 
@@ -32,6 +34,8 @@ use crate::sim::workload::Workload;
 /// The keeper of leases that a node's process runs.
 type NodeKeeper = Keeper<Probe<Store>>;
 
+/// Who lives on the brink.
+const BRINK: u32 = 4;
 /// Who watches everything.
 const AUDITOR: u32 = 1;
 /// The last of those who watch this and that.
@@ -133,7 +137,7 @@ impl fmt::Debug for Judged {
 }
 
 /// Clients of the store that wait up to `pause_max` between two calls, judged with what `promise`
-/// says of clocks. Needs four clients or more.
+/// says of clocks. Five clients or more have all parts.
 #[must_use]
 pub fn kv(pause_max: Duration, promise: Promise) -> (Workload<Store>, Judged) {
     let shared = Rc::new(Shared::default());
@@ -154,6 +158,7 @@ async fn live(client: Client<Store>, shared: Rc<Shared>, pause_max: Duration) {
     match client.id() {
         AUDITOR => watching::audit(client, shared).await,
         2..=WATCHERS => watching::watch(client, shared).await,
+        BRINK => brink::live(client, shared).await,
         _ => calls::work(client, shared, pause_max).await,
     }
 }

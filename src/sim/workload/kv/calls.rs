@@ -81,7 +81,7 @@ fn key(key: &str) -> RangeRequest {
     RangeRequest { key: key.into(), ..RangeRequest::default() }
 }
 
-fn put(key: &str, value: &str, lease: i64) -> Command {
+pub(super) fn put(key: &str, value: &str, lease: i64) -> Command {
     Command::Put(put_request(key, value, lease))
 }
 
@@ -129,6 +129,34 @@ pub(super) async fn propose(
             None
         }
         First::B(()) => None,
+    }
+}
+
+/// Keeps a lease alive as the binary does: without an entry if the node leads, else with one.
+/// Returns whether it lives on, if that is known.
+pub(super) async fn keep_alive(
+    client: &Client<Store>,
+    shared: &Shared,
+    node: &Handle<Store>,
+    id: i64,
+) -> Option<bool> {
+    let keeper = shared.keepers.borrow().get(&node.status().node).cloned();
+    if let Some(keeper) = keeper.as_ref().and_then(Weak::<NodeKeeper>::upgrade) {
+        let operation = shared.ask(client.id(), Request::KeepAlive(id));
+        let patience = client.clock().sleep(patience(client.rng()));
+        match first(keeper.keep_alive(id), patience).await {
+            First::A(Some(ttl_s)) => {
+                shared.answer(operation, Answer::Kept(ttl_s));
+                return Some(true);
+            }
+            First::A(None) => shared.answer(operation, Answer::Nothing),
+            First::B(()) => return None,
+        }
+    }
+    let answer = propose(client, shared, node, Command::LeaseRenew { id }).await?;
+    match answer {
+        Ok(_) => Some(true),
+        Err(error) => (error == KvError::LeaseNotFound).then_some(false),
     }
 }
 
@@ -290,23 +318,9 @@ impl Worker {
         }
     }
 
-    /// As a client's stream does: without an entry if the node leads, else with one.
     async fn keep_alive(&mut self, node: &Handle<Store>, id: i64) {
-        let keeper = self.shared.keepers.borrow().get(&node.status().node).cloned();
-        if let Some(keeper) = keeper.as_ref().and_then(Weak::<NodeKeeper>::upgrade) {
-            let operation = self.shared.ask(self.client.id(), Request::KeepAlive(id));
-            let patience = self.client.clock().sleep(patience(self.client.rng()));
-            match first(keeper.keep_alive(id), patience).await {
-                First::A(Some(ttl_s)) => {
-                    return self.shared.answer(operation, Answer::Kept(ttl_s));
-                }
-                First::A(None) => self.shared.answer(operation, Answer::Nothing),
-                First::B(()) => return,
-            }
-        }
-        let renew = Command::LeaseRenew { id };
-        let answer = propose(&self.client, &self.shared, node, renew).await;
-        if let Some(Err(KvError::LeaseNotFound)) = answer {
+        let kept = keep_alive(&self.client, &self.shared, node, id).await;
+        if kept == Some(false) {
             self.leases.retain(|&lease| lease != id);
         }
     }
