@@ -2,6 +2,8 @@
 //! the cluster serves again each time. Three nodes of raft, and four of helix.
 #![allow(clippy::disallowed_methods, reason = "real processes take real time")]
 
+mod process_history;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -272,6 +274,38 @@ fn killing_the_leader_again_and_again_loses_nothing_that_was_acknowledged() {
 #[test]
 fn helix_loses_nothing_that_was_acknowledged_when_its_nodes_are_killed_in_turn() {
     kill_one_after_the_other(Engine::Helix, |_, round| round % Engine::Helix.nodes());
+}
+
+/// Kills four times the node that `choose` says, while clients put, read, compare, hold leases and
+/// watch, and judges everything that they saw.
+fn show_one_history(engine: Engine, choose: impl Fn(&Cluster<'_>, usize) -> usize) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut cluster = Cluster::start(folder.path(), engine);
+    until("a read", || cluster.all(0).ok());
+    let verdict = process_history::judged(&mut cluster, |cluster| {
+        for round in 0..4 {
+            sleep(Duration::from_millis(1_500));
+            let node = choose(cluster, round);
+            cluster.kill(node);
+            sleep(Duration::from_millis(1_500));
+            cluster.launch(node);
+        }
+        sleep(Duration::from_secs(1));
+    });
+    println!("{verdict}");
+    assert!(verdict.answered > 300 && verdict.reads > 100 && verdict.told > 300, "{verdict}");
+    assert!(verdict.lease_ends > 0, "{verdict}");
+    assert_eq!(verdict.gave_up, 0, "{verdict}");
+}
+
+#[test]
+fn clients_of_killed_leaders_see_one_history() {
+    show_one_history(Engine::Raft, |cluster, _| cluster.leader());
+}
+
+#[test]
+fn clients_of_killed_nodes_of_helix_see_one_history() {
+    show_one_history(Engine::Helix, |_, round| round % Engine::Helix.nodes());
 }
 
 #[test]

@@ -72,7 +72,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("helix", &["host", "journal", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("node", &["raft", "helix", "host", "machine", "error", "id"]),
     ("tcp", &["env", "scope", "id", "error"]),
-    ("kv", &["machine", "scope", "env", "raft", "error", "id"]),
+    ("kv", &["machine", "node", "scope", "env", "error", "id"]),
     ("api", &["kv", "node", "machine", "env", "scope", "error", "id", "config", "tcp"]),
     (
         "sim",

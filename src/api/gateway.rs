@@ -19,14 +19,13 @@ use crate::api::body::Memory;
 use crate::api::conn::{Landing, Phase, Socket, attend};
 use crate::api::encode::Object;
 use crate::api::fail::{Failure, code};
-use crate::api::leases::Leases;
 use crate::api::limits::{ACCEPT_PAUSE, ApiLimits, FILES_RESERVED, HEAD_BYTES_MAX, SILENCE_MAX};
 use crate::api::metrics::{Metrics, add};
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
 use crate::env::{Clock, Spawner, Time, process};
 use crate::id::NodeId;
-use crate::kv::Store;
+use crate::kv::{Keeper, Store};
 use crate::node::Node;
 use crate::scope::first::{First, first};
 use crate::scope::notify::Notify;
@@ -54,7 +53,7 @@ pub(crate) struct Shared {
     landing: Landing,
     pub(crate) metrics: Metrics,
     pub(crate) started: Time,
-    pub(crate) leases: Leases,
+    pub(crate) leases: Keeper,
     pub(crate) closing: Closing,
     /// `"cluster_id":"..","member_id":".."`: the part of a header that never changes.
     identity: Vec<u8>,
@@ -122,7 +121,7 @@ impl Gateway {
         object.uint("cluster_id", status.cluster.0);
         object.uint("member_id", status.node.0);
         Self(Rc::new(Shared {
-            leases: Leases::new(node.clone(), clock.clone()),
+            leases: Keeper::new(node.clone(), node.read_stale(Store::clone), clock.clone()),
             node,
             members,
             limits,

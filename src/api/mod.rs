@@ -16,7 +16,7 @@
 //! `keepalive`). Nothing is spawned for them and nothing queued: a client that does not read holds
 //! up its own future.
 //!
-//! While its node leads, the gateway also counts down the leases (`leases`).
+//! While its node leads, the gateway also counts down the leases ([`Keeper`](crate::kv::Keeper)).
 //!
 //! # What is absent
 //!
@@ -43,7 +43,6 @@ mod encode;
 mod fail;
 mod gateway;
 mod keepalive;
-mod leases;
 mod limits;
 mod metrics;
 mod probes;

@@ -1,5 +1,6 @@
 //! A replicated map with revisions, transactions, leases and watches: etcd's v3 data model as a
-//! deterministic state machine. It knows no HTTP, no JSON and no clock.
+//! deterministic state machine. It knows no HTTP, no JSON and, but for the [`keeper`] of leases, no
+//! clock.
 //!
 //! # The model
 //!
@@ -15,7 +16,7 @@
 //! or not at all.
 //!
 //! A **lease** is a promise to delete keys unless its owner keeps it alive. Time is the leader's
-//! ([`lessor`]), but its verdict is an entry like any other, and one that comes too late, after
+//! ([`lessor`], [`keeper`]), but its verdict is an entry like any other, and one that comes too late, after
 //! a renewal, is void. What was counted is noted in the log now and then, so a new leader goes on
 //! where the old one stopped.
 //!
@@ -71,6 +72,7 @@ mod check;
 mod command;
 mod core;
 mod history;
+pub mod keeper;
 mod lease;
 pub mod lessor;
 mod range;
@@ -81,6 +83,7 @@ pub mod types;
 mod watch;
 
 pub use check::TXN_OPS_MAX;
+pub use keeper::Keeper;
 pub use lease::LEASE_TTL_MAX_S;
 pub use lessor::{KeepAlive, Lessor};
 pub use store::Store;

@@ -26,6 +26,9 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::FutureExt;
+use futures_lite::future::pending;
+
 use crate::env::net::{NetLimits, net};
 use crate::env::spawn::Task;
 use crate::env::{Env, Rng};
@@ -42,6 +45,7 @@ use crate::sim::machine::{Digest, Judge, Probe};
 use crate::sim::picture::Ending;
 use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::trace::{Detail, TAIL_LINES, Trace};
+use crate::sim::workload::Beside;
 use crate::sim::world::World;
 
 /// The longest virtual time that [`Cluster::run`] waits for an answer.
@@ -160,6 +164,7 @@ pub struct Cluster<P: Protocol> {
     setup: Setup<P>,
     make: Box<dyn Fn() -> P::Machine>,
     always: Option<Judge<P::Machine>>,
+    beside: Option<Beside<P::Machine>>,
     slots: BTreeMap<NodeId, Slot<P>>,
     directory: Directory<P::Machine>,
 }
@@ -180,12 +185,18 @@ impl<P: Protocol> Cluster<P> {
         };
         let slots = (1..=setup.nodes).map(NodeId).map(slot).collect();
         let directory = Directory(Rc::default());
-        Self { world, setup, make: Box::new(make), always: None, slots, directory }
+        let make = Box::new(make);
+        Self { world, setup, make, always: None, beside: None, slots, directory }
     }
 
     /// From now on every state of every machine must be as `always` says.
     pub fn judge_always(&mut self, always: Judge<P::Machine>) {
         self.always = Some(always);
+    }
+
+    /// From now on each life of a node does this besides.
+    pub(crate) fn run_beside(&mut self, beside: Beside<P::Machine>) {
+        self.beside = Some(beside);
     }
 
     /// The world: time, network, trace, invariants.
@@ -326,8 +337,14 @@ impl<P: Protocol> Cluster<P> {
         self.world.plug(group, wire);
         let ended = Rc::new(RefCell::new(None));
         let end = ended.clone();
+        let clock = self.world.clock_of(node);
+        let beside = self.beside.as_ref().zip(served.clone());
+        let beside = beside.map(|(beside, handle)| beside(handle, clock));
         let root = executor.spawn(group, async move {
-            let outcome = future.await;
+            let outcome = match beside {
+                Some(beside) => future.or(async { (beside.await, pending().await).1 }).await,
+                None => future.await,
+            };
             end.replace(Some(outcome));
         });
         if let Some(served) = served {

@@ -20,6 +20,7 @@
 //! - [`waits`]: nobody waits for ever;
 //! - [`machine`]: the ledger that clients write to, and what your machine must offer;
 //! - [`workload`], [`client`]: who uses the machine, and what must hold of it: yours, or ours;
+//! - [`linear`]: whether what clients of the key-value store saw is linearizable;
 //! - [`storm`]: trouble at random, then healing; [`script`]: scenarios as text files;
 //! - [`raft`], [`helix`]: what each protocol adds, and those who lie.
 
@@ -32,6 +33,7 @@ pub mod drift;
 pub mod executor;
 pub mod helix;
 pub mod history;
+pub mod linear;
 pub mod machine;
 pub mod net;
 pub mod picture;

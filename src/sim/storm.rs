@@ -301,6 +301,9 @@ impl<P: Protocol> Conductor<P> {
         if let Some(always) = &workload.always {
             cluster.judge_always(always.clone());
         }
+        if let Some(beside) = &workload.beside {
+            cluster.run_beside(beside.clone());
+        }
         let sketch = options.sketch.clone();
         if let Some(sketch) = &sketch {
             cluster.world().trace().watch(sketch);

@@ -40,6 +40,7 @@
 //! assert!(report.is_ok(), "{}", report.unwrap_err());
 //! ```
 
+pub mod kv;
 mod ledger;
 
 use std::cell::RefCell;
@@ -48,6 +49,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use crate::env::Clock;
 use crate::error::Refused;
 use crate::sim::client::Client;
 use crate::sim::cluster::Handle;
@@ -62,10 +64,14 @@ pub type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 /// Uses a node after the trouble; says whether the node has shown the effect.
 type Serve<M> = Rc<dyn Fn(Handle<M>, u32, u32) -> Boxed<Result<bool, Refused>>>;
 
+/// What a node's process does besides the node's own work, until it ends.
+pub(crate) type Beside<M> = Rc<dyn Fn(Handle<M>, Clock) -> Boxed<()>>;
+
 /// A machine, those who use it, and what must hold.
 pub struct Workload<M: Digest> {
     pub(crate) make: Rc<dyn Fn() -> M>,
     pub(crate) client: Rc<dyn Fn(Client<M>) -> Boxed<()>>,
+    pub(crate) beside: Option<Beside<M>>,
     pub(crate) always: Option<Judge<M>>,
     pub(crate) finally: Option<Judge<M>>,
     pub(crate) serve: Serve<M>,
@@ -79,6 +85,7 @@ impl<M: Digest> Workload<M> {
         Self {
             make: Rc::new(make),
             client: Rc::new(|_| Box::pin(async {})),
+            beside: None,
             always: None,
             finally: None,
             serve: Rc::new(|node, _, _| Box::pin(async move { node.read(|_| true).await })),
@@ -95,6 +102,17 @@ impl<M: Digest> Workload<M> {
         F: Future<Output = ()> + 'static,
     {
         self.client = Rc::new(move |client| Box::pin(life(client)));
+        self
+    }
+
+    /// What the process of each node does besides, in each of its lives, by the node's own clock:
+    /// it is frozen with the node, and dropped with it.
+    #[must_use]
+    pub fn beside<F>(mut self, work: impl Fn(Handle<M>, Clock) -> F + 'static) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.beside = Some(Rc::new(move |node, clock| Box::pin(work(node, clock))));
         self
     }
 

@@ -1,15 +1,19 @@
 //! The duty of a leader towards leases: to count down, and to propose what it found.
 //!
-//! Every node runs [`Leases`]. While its node leads, it holds a [`Lessor`], sleeps until the
+//! Every node runs a [`Keeper`]. While its node leads, it holds a [`Lessor`], sleeps until the
 //! next lease is due and proposes its end; a proposal made on an outdated view has no effect, so
 //! two nodes that both believe to lead do no harm. While its node follows, it looks once in a
 //! while whether it leads now. Without leases it sleeps until there is one.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::time::Duration;
 
+use super::lessor::{KeepAlive, Lessor};
+use super::store::Store;
+use super::types::Command;
 use crate::env::{Clock, Time};
-use crate::kv::{KeepAlive, Lessor, Store};
+use crate::machine::StateMachine;
 use crate::node::Node;
 use crate::scope::first::first;
 use crate::scope::notify::Notify;
@@ -19,8 +23,8 @@ use crate::scope::notify::Notify;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Counts down leases while its node leads.
-pub(crate) struct Leases {
-    node: Node<Store>,
+pub struct Keeper<M: StateMachine = Store> {
+    node: Node<M>,
     store: Store,
     clock: Clock,
     /// Notified when the time of a lease was set.
@@ -34,10 +38,11 @@ struct Counting {
     lessor: Lessor,
 }
 
-impl Leases {
-    /// A lessor that does nothing until it is run.
-    pub(crate) fn new(node: Node<Store>, clock: Clock) -> Self {
-        let store = node.read_stale(Store::clone);
+impl<M: StateMachine> Keeper<M> {
+    /// A keeper of the leases in `store`, which is the machine of `node` or within it. It does
+    /// nothing until it is run.
+    #[must_use]
+    pub fn new(node: Node<M>, store: Store, clock: Clock) -> Self {
         Self { changed: store.on_lease_change(), node, store, clock, counting: RefCell::new(None) }
     }
 
@@ -46,7 +51,7 @@ impl Leases {
     }
 
     /// Does the duty, for ever.
-    pub(crate) async fn run(&self) {
+    pub async fn run(&self) {
         loop {
             match self.node.leading() {
                 Some(epoch) => self.lead(epoch).await,
@@ -95,7 +100,7 @@ impl Leases {
     }
 
     /// What is to be proposed now, and when to ask again.
-    fn due(&self) -> (Vec<crate::kv::Command>, Time) {
+    fn due(&self) -> (Vec<Command>, Time) {
         let mut counting = self.counting.borrow_mut();
         let Some(Counting { lessor, .. }) = &mut *counting else {
             return (Vec::new(), Time::NEVER);
@@ -115,7 +120,7 @@ impl Leases {
     /// Keeps a lease alive without an entry, if that is enough: the answer holds because this node
     /// was confirmed to lead after the request had come in. `None` if an entry is needed,
     /// or the lease is gone.
-    pub(crate) async fn keep_alive(&self, id: i64) -> Option<i64> {
+    pub async fn keep_alive(&self, id: i64) -> Option<i64> {
         let epoch = self.node.leading()?;
         let now_ns = self.now_ns();
         let kept = self.with_lessor(|lessor| lessor.keep_alive(&self.store, id, now_ns))?;
@@ -127,8 +132,16 @@ impl Leases {
     }
 
     /// Whole seconds that a lease has left, if this node counts it down.
-    pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
+    #[must_use]
+    pub fn remaining_s(&self, id: i64) -> Option<i64> {
         let now_ns = self.now_ns();
         self.with_lessor(|lessor| lessor.remaining_s(&self.store, id, now_ns))?
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Keeper<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let epoch = self.counting.borrow().as_ref().map(|counting| counting.epoch);
+        write!(f, "Keeper({:?}, counting in epoch {epoch:?})", self.store.leases())
     }
 }
