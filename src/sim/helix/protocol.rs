@@ -186,7 +186,7 @@ impl<M: Digest> Protocol for Helix<M> {
             order: options.order,
             detail: options.detail,
             print: options.print,
-            queues: draws.queues(limits.block_bytes_max + (16 << 10)),
+            queues: draws.queues(limits.block_bytes_max.max(limits.fetch_bytes_max) + (64 << 10)),
             costs: draws.costs(),
             protocol: Settings {
                 schedule,

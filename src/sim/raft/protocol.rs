@@ -150,7 +150,8 @@ impl<M: Digest> Protocol for Raft<M> {
             order: options.order,
             detail: options.detail,
             print: options.print,
-            queues: draws.queues(limits.entries_bytes_max()),
+            queues: draws
+                .queues(limits.entries_bytes_max().max(limits.snapshot_chunk_bytes + (1 << 10))),
             costs: draws.costs(),
             protocol: Settings { limits, ..Settings::default() },
             ..cluster::Setup::default()
