@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::FutureExt;
+use futures_lite::future::yield_now;
 
 use crate::env::Env;
 use crate::error::Fatal;
@@ -218,7 +219,13 @@ async fn each_height(core: &Core) -> Result<Infallible, Stop> {
             return Err(core.attend().await);
         }
         let ended = term::run(core).await?;
+        let learned = matches!(ended, Ended::Learned(_));
         follow(core, ended).await?;
+        if learned {
+            // Many may have arrived at once, and each takes a quorum of signatures to check: clients
+            // are answered in between.
+            yield_now().await;
+        }
     }
 }
 
@@ -266,6 +273,7 @@ async fn deliver_again(core: &Core) -> Result<(), Stop> {
         for (block, proof) in blocks {
             height = proof.height;
             deliver(core, &block, &proof).await?;
+            yield_now().await;
         }
     }
     Ok(())
