@@ -3,9 +3,13 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Inode, NameChange, SECTOR, Shared, put};
 use crate::env::disk::{Device, DeviceFile, Done, File};
+
+/// How soon a sync notices that a stall has been ended.
+const STALL_STEP: Duration = Duration::from_millis(10);
 
 /// The directory, for one life.
 #[derive(Clone)]
@@ -53,7 +57,8 @@ impl Handle {
             if clock.now() >= until {
                 break;
             }
-            clock.sleep_until(until).await;
+            // In steps, for a stall may be ended before its time.
+            clock.sleep_until(until.min(clock.now() + STALL_STEP)).await;
         }
         if !self.alive() {
             futures_lite::future::pending::<()>().await;
