@@ -19,7 +19,8 @@ use quorate::env::{Clock, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::notify::Notify;
-use quorate::tcp::link::{HELLO, Hello};
+use quorate::tcp::frame::Outlet;
+use quorate::tcp::link::{HELLO, Hello, VERSION};
 use quorate::tcp::{self, Cause, Counters, Identity, Stats, TcpLimits, Transport};
 use smol::LocalExecutor;
 
@@ -191,9 +192,9 @@ fn frames_queued_together_leave_in_one_write() {
         }
         let stats = one.counters.stats();
         assert_eq!((stats.frames_out, stats.writes), (1_000, 1));
-        assert_eq!(stats.bytes_out, 72_000);
+        assert_eq!(stats.bytes_out, 76_000);
         let stats = two.counters.stats();
-        assert_eq!((stats.frames_in, stats.bytes_in), (1_000, 72_000));
+        assert_eq!((stats.frames_in, stats.bytes_in), (1_000, 76_000));
         assert!(stats.reads <= 4, "{} reads", stats.reads);
     });
 }
@@ -285,9 +286,9 @@ fn hello(version: u16) -> Hello {
 fn another_version_is_refused_with_ours() {
     with_world(async |world| {
         let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
-        let answer = say(one.address, hello(2).encode().to_vec()).await;
+        let answer = say(one.address, hello(VERSION + 1).encode().to_vec()).await;
         let answer = Hello::decode(&answer.try_into().unwrap()).unwrap();
-        assert_eq!((answer.version, answer.verdict, answer.to), (1, 1, NodeId(2)));
+        assert_eq!((answer.version, answer.verdict, answer.to), (VERSION, 1, NodeId(2)));
         assert_eq!(one.rejects(Cause::Version), 1);
     });
 }
@@ -301,7 +302,7 @@ fn garbage_on_the_peer_port_costs_its_connection_only() {
         assert!(say(one.address, http).await.is_empty());
         assert_eq!(one.rejects(Cause::NotANode), 1);
 
-        let mut damaged = hello(1).encode();
+        let mut damaged = hello(VERSION).encode();
         damaged[20] ^= 1;
         assert!(say(one.address, damaged.to_vec()).await.is_empty());
         assert_eq!(one.rejects(Cause::BadHello), 1);
@@ -322,10 +323,11 @@ fn garbage_on_the_peer_port_costs_its_connection_only() {
 fn a_peer_that_sends_nonsense_after_its_hello_is_cut_off() {
     with_world(async |world| {
         let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
-        let claim = [hello(1).encode().as_slice(), &[0xff; 8]].concat();
+        let (len, check) = ([0xff; 4], crc32c::crc32c(&[0xff; 4]).to_le_bytes());
+        let claim = [hello(VERSION).encode().as_slice(), &len, &check, &[0; 4]].concat();
         assert_eq!(say(one.address, claim).await.len(), HELLO);
         assert_eq!(one.rejects(Cause::FrameTooLarge), 1);
-        let noise = [hello(1).encode().as_slice(), &[4, 0, 0, 0], &[9; 8]].concat();
+        let noise = [hello(VERSION).encode().as_slice(), &[4, 0, 0, 0], &[9; 8]].concat();
         assert_eq!(say(one.address, noise).await.len(), HELLO);
         assert_eq!(one.rejects(Cause::Checksum), 1);
         assert_eq!(one.net.receive(), None);
@@ -340,7 +342,7 @@ fn a_silent_stranger_is_closed_at_its_deadline() {
         world.clock = Clock::simulated(time.clone());
         let one = world.start(1, listener().0, &[]);
         let mut silent = Socket::connect(one.address).unwrap();
-        silent.write_all(&hello(1).encode()[..20]).unwrap();
+        silent.write_all(&hello(VERSION).encode()[..20]).unwrap();
         world.until(&one.counters, |stats| stats.accepted == 1).await;
         let limit = world.limits.handshake;
         time.advance_to(time.now() + (limit - Duration::from_nanos(1)));
@@ -349,6 +351,33 @@ fn a_silent_stranger_is_closed_at_its_deadline() {
         time.advance_to(time.now() + Duration::from_nanos(1));
         world.until(&one.counters, |stats| stats.rejects.contains_key(&Cause::NoHello)).await;
         assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_peer_that_stops_in_the_middle_of_a_frame_is_closed_when_patience_is_over() {
+    with_world(async |mut world| {
+        let time = VirtualClock::new();
+        world.clock = Clock::simulated(time.clone());
+        let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
+        let mut outlet = Outlet::new(1 << 20);
+        assert!(outlet.push(&[7; 1000]) && outlet.push(&[8; 1000]));
+        let frames = outlet.bytes();
+        let mut peer = Socket::connect(one.address).unwrap();
+        peer.write_all(&hello(VERSION).encode()).unwrap();
+        peer.write_all(&frames[..frames.len() - 1]).unwrap();
+        let arrived = |stats: &Stats| stats.bytes_in as usize == frames.len() - 1;
+        world.until(&one.counters, arrived).await;
+        assert_eq!(one.net.receive().map(|(_, frame)| frame.len()), Some(1000));
+        let limit = world.limits.patience_with(1000);
+        time.advance_to(time.now() + (limit - Duration::from_nanos(1)));
+        Clock::real().sleep(Duration::from_millis(5)).await;
+        assert_eq!(one.rejects(Cause::Stalled), 0);
+        time.advance_to(time.now() + Duration::from_nanos(1));
+        world.until(&one.counters, |stats| stats.rejects.contains_key(&Cause::Stalled)).await;
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut rest = vec![];
+        assert!(peer.read_to_end(&mut rest).is_ok(), "it is closed");
     });
 }
 
@@ -379,10 +408,10 @@ fn a_second_connection_of_a_peer_takes_the_place_of_the_first() {
     with_world(async |world| {
         let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
         let mut before = Socket::connect(one.address).unwrap();
-        before.write_all(&hello(1).encode()).unwrap();
+        before.write_all(&hello(VERSION).encode()).unwrap();
         world.until(&one.counters, |stats| incoming(stats, 2)).await;
         let mut after = Socket::connect(one.address).unwrap();
-        after.write_all(&hello(1).encode()).unwrap();
+        after.write_all(&hello(VERSION).encode()).unwrap();
         world.until(&one.counters, |stats| stats.replaced == 1).await;
         let mut all = Vec::new();
         before.read_to_end(&mut all).unwrap();

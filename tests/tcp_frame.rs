@@ -144,17 +144,54 @@ fn every_flipped_bit_is_found() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let (arrived, end) = decoded(&mut Trickle::new(bytes, 64), usize::MAX);
         assert!(arrived.is_empty(), "bit {bit} went unseen");
-        assert!(matches!(end, Broken::Rejected(_) | Broken::Io(_)), "bit {bit}: {end}");
+        assert!(matches!(end, Broken::Rejected(Cause::Checksum)), "bit {bit}: {end}");
+    }
+}
+
+/// A reader that believed a damaged length would wait for bytes that never come.
+#[test]
+fn a_damaged_length_is_refused_when_the_header_is_there() {
+    let frames = payloads(&Rng::seeded(5), &[20]);
+    let bytes = encoded(&frames);
+    for bit in 0..8 * 8 {
+        let mut header = bytes[..HEADER].to_vec();
+        header[bit / 8] ^= 1 << (bit % 8);
+        let mut inlet = Inlet::new(1 << 20);
+        assert_eq!(inlet.feed(&header), HEADER);
+        assert!(matches!(inlet.take(), Err(Broken::Rejected(Cause::Checksum))), "bit {bit}");
+    }
+}
+
+#[test]
+fn an_inlet_says_of_how_many_bytes_a_part_has_arrived() {
+    let bytes = encoded(&payloads(&Rng::seeded(5), &[20, 100_000]));
+    let mut inlet = Inlet::new(1 << 20);
+    assert_eq!(inlet.partial(), None);
+    for (fed, byte) in bytes.iter().enumerate() {
+        inlet.feed(&[*byte]);
+        while inlet.take().expect("nothing is damaged").is_some() {}
+        let at = (fed + 1).checked_sub(HEADER + 20).unwrap_or(fed + 1);
+        let len = if fed + 1 < HEADER + 20 { 20 } else { 100_000 };
+        let expected = match at {
+            0 => None,
+            _ if at < HEADER => Some(HEADER),
+            _ if at == HEADER + 100_000 => None,
+            _ => Some(len),
+        };
+        assert_eq!(inlet.partial(), expected, "after {} bytes", fed + 1);
     }
 }
 
 #[test]
 fn a_frame_that_claims_four_gigabytes_is_refused_at_its_header() {
-    let (arrived, end) = decoded(&mut Trickle::new(vec![0xff; 64], 64), usize::MAX);
+    let header = |len: u32| {
+        let len = len.to_le_bytes();
+        [len, crc32c::crc32c(&len).to_le_bytes(), [0; 4]].concat()
+    };
+    let (arrived, end) = decoded(&mut Trickle::new(header(u32::MAX), 64), usize::MAX);
     assert!(arrived.is_empty());
     assert!(matches!(end, Broken::Rejected(Cause::FrameTooLarge)), "{end}");
-    let one_too_many = ((4u32 << 20) + 1).to_le_bytes();
-    let header = [one_too_many, [0; 4]].concat();
+    let header = header((4 << 20) + 1);
     let (_, end) = decoded(&mut Trickle::new(header, 64), usize::MAX);
     assert!(matches!(end, Broken::Rejected(Cause::FrameTooLarge)), "{end}");
 }

@@ -105,7 +105,8 @@ pub struct SnapshotWriter {
     /// Contents in whole blocks that were written.
     len: u64,
     unsynced: u64,
-    digest: Sha256,
+    /// On the heap, for futures carry the writer.
+    digest: Box<Sha256>,
 }
 
 impl Snapshots {
@@ -155,7 +156,7 @@ impl Snapshots {
             block,
             len: 0,
             unsynced: 0,
-            digest: Sha256::new(),
+            digest: Box::default(),
         };
         let mut raw = meta.to_vec();
         raw.extend_from_slice(&crc32c::crc32c(meta).to_le_bytes());
@@ -202,7 +203,7 @@ impl SnapshotWriter {
     /// The digest of what was written so far.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest(self.digest.clone().finalize().into())
+        Digest(Sha256::finalize((*self.digest).clone()).into())
     }
 
     /// Makes the snapshot durable and current, then removes the one before it.

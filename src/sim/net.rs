@@ -5,6 +5,8 @@
 //! one direction at a time; and a [`Gate`] decides the fate of single frames for scripted
 //! scenarios, which may also hold frames and release them in an order of their own.
 
+mod stream;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use bytes::Bytes;
 use crate::env::net::Wire;
 use crate::env::{Rng, Time};
 use crate::id::NodeId;
+
+use stream::{Damage, Stream};
 
 /// Frames that may be on their way at once in a whole world; more are lost and counted. Five
 /// nodes with full pipelines have a few thousand.
@@ -32,10 +36,11 @@ pub struct Weather {
     pub loss: u32,
     /// How often a frame arrives twice.
     pub duplicate: u32,
-    /// How often a bit of a frame flips.
+    /// How often a bit of a frame flips, of its header or its payload, or its bytes stop in the
+    /// middle: the connection breaks then.
     pub corrupt: u32,
-    /// Whether a damaged frame is handed on. The real transport has a checksum and drops it; this
-    /// shows that decoding survives anything, and promises nothing about the rest.
+    /// Whether a damaged frame is handed on, past the transport's checks. This shows that decoding
+    /// survives anything, and promises nothing about the rest.
     pub deliver_corrupt: bool,
     /// Whether frames of one link may overtake each other.
     pub reorder: bool,
@@ -91,6 +96,13 @@ pub struct Flight {
     pub frame: Bytes,
 }
 
+/// How a frame travels.
+#[derive(Debug, Clone, Copy)]
+struct Carriage {
+    sent: Time,
+    damage: Option<Damage>,
+}
+
 /// What happened to a frame; told to the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
@@ -113,7 +125,9 @@ pub struct Network {
     weather: Weather,
     wires: BTreeMap<NodeId, Wire>,
     cuts: BTreeSet<(NodeId, NodeId)>,
-    flights: BTreeMap<(Time, u64), Flight>,
+    flights: BTreeMap<(Time, u64), (Flight, Carriage)>,
+    /// The links whose bytes have been damaged.
+    streams: BTreeMap<(NodeId, NodeId), Stream>,
     sent: u64,
     last: BTreeMap<(NodeId, NodeId), Time>,
     held: Vec<Flight>,
@@ -130,6 +144,7 @@ impl Network {
             wires: BTreeMap::new(),
             cuts: BTreeSet::new(),
             flights: BTreeMap::new(),
+            streams: BTreeMap::new(),
             sent: 0,
             last: BTreeMap::new(),
             held: vec![],
@@ -145,6 +160,8 @@ impl Network {
     /// Disconnects a node that has died: what is on its way to it is lost, what it sent arrives.
     pub fn unplug(&mut self, node: NodeId) {
         self.wires.remove(&node);
+        let of_it = self.streams.iter_mut().filter(|((from, to), _)| *from == node || *to == node);
+        of_it.for_each(|(_, stream)| stream.reset());
     }
 
     /// Changes the weather for frames that leave from now on.
@@ -184,6 +201,14 @@ impl Network {
         !self.cuts.contains(&(from, to))
     }
 
+    /// Whether frames come through in this direction: it is open, and no connection is broken or
+    /// has stopped.
+    #[must_use]
+    pub fn is_well(&self, from: NodeId, to: NodeId, now: Time) -> bool {
+        let well = self.streams.get(&(from, to)).is_none_or(|stream| stream.is_well(now));
+        well && self.is_open(from, to)
+    }
+
     /// Takes everything that `node` has put on its wire and sends it on its way.
     pub fn collect(&mut self, node: NodeId, now: Time, told: &mut impl FnMut(Passage, &Flight)) {
         let Some(wire) = self.wires.get(&node).cloned() else {
@@ -214,8 +239,8 @@ impl Network {
                 self.held.push(flight);
             }
             Fate::Twice => {
-                self.fly(flight.clone(), now);
-                self.fly(flight, now);
+                self.fly(flight.clone(), now, None);
+                self.fly(flight, now, None);
             }
             Fate::Pass => self.expose(flight, now, told),
         }
@@ -227,18 +252,21 @@ impl Network {
         if weather.loss > 0 && self.rng.chance(weather.loss) {
             return told(Passage::Lost, &flight);
         }
+        let mut damage = None;
         let flight = if weather.corrupt > 0 && self.rng.chance(weather.corrupt) {
-            if !weather.deliver_corrupt {
-                return told(Passage::Lost, &flight);
+            if weather.deliver_corrupt {
+                self.corrupted(flight)
+            } else {
+                damage = Some(Damage::any(&self.rng));
+                flight
             }
-            self.corrupted(flight)
         } else {
             flight
         };
         if weather.duplicate > 0 && self.rng.chance(weather.duplicate) {
-            self.fly(flight.clone(), now);
+            self.fly(flight.clone(), now, None);
         }
-        self.fly(flight, now);
+        self.fly(flight, now, damage);
     }
 
     fn corrupted(&self, flight: Flight) -> Flight {
@@ -250,7 +278,7 @@ impl Network {
         Flight { frame: frame.into(), ..flight }
     }
 
-    fn fly(&mut self, flight: Flight, now: Time) {
+    fn fly(&mut self, flight: Flight, now: Time, damage: Option<Damage>) {
         if self.flights.len() >= FLIGHTS_MAX {
             return;
         }
@@ -266,28 +294,70 @@ impl Network {
             *last = at;
         }
         self.sent += 1;
-        self.flights.insert((at, self.sent), flight);
+        self.flights.insert((at, self.sent), (flight, Carriage { sent: now, damage }));
     }
 
     /// When the next frame arrives.
     #[must_use]
     pub fn next_arrival(&self) -> Option<Time> {
-        self.flights.keys().next().map(|&(at, _)| at)
+        let next = self.flights.keys().next().map(|&(at, _)| at);
+        let due = self.streams.values().filter_map(|stream| stream.due);
+        next.into_iter().chain(due).min()
     }
 
     /// Hands over what has arrived by `now`, in the order of arrival.
     pub fn deliver_due(&mut self, now: Time, told: &mut impl FnMut(Passage, &Flight)) {
+        self.give_up(now);
         while let Some(entry) = self.flights.first_entry() {
             if entry.key().0 > now {
                 return;
             }
-            let flight = entry.remove();
-            match self.wires.get(&flight.to) {
+            let (flight, carriage) = entry.remove();
+            match self.wires.get(&flight.to).cloned() {
                 Some(wire) if self.is_open(flight.from, flight.to) => {
-                    told(Passage::Delivered, &flight);
-                    wire.deliver(flight.from, flight.frame);
+                    self.arrive(flight, carriage, now, &wire, told);
                 }
                 _ => told(Passage::Lost, &flight),
+            }
+        }
+    }
+
+    /// A frame comes to the end of its link.
+    fn arrive(
+        &mut self,
+        flight: Flight,
+        carriage: Carriage,
+        now: Time,
+        wire: &Wire,
+        told: &mut impl FnMut(Passage, &Flight),
+    ) {
+        let Carriage { sent, damage } = carriage;
+        let link = (flight.from, flight.to);
+        let well = self.streams.get(&link).is_none_or(|stream| stream.is_well(sent));
+        if well && damage.is_none() {
+            told(Passage::Delivered, &flight);
+            return wire.deliver(flight.from, flight.frame);
+        }
+        let stream = self.streams.entry(link).or_default();
+        let frames = stream.receive(&flight.frame, damage, (sent, now), &self.rng);
+        if stream.is_new(now) {
+            self.streams.remove(&link);
+        }
+        if frames.is_empty() {
+            told(Passage::Lost, &flight);
+        }
+        for frame in frames {
+            let flight = Flight { frame, ..flight };
+            told(Passage::Delivered, &flight);
+            wire.deliver(flight.from, flight.frame);
+        }
+    }
+
+    /// Breaks the connections whose receivers have waited too long for the rest of a frame.
+    fn give_up(&mut self, now: Time) {
+        for stream in self.streams.values_mut() {
+            if stream.due.is_some_and(|due| due <= now) {
+                stream.break_off(now, &self.rng);
             }
         }
     }
@@ -311,7 +381,7 @@ impl Network {
         let released: Vec<_> = self.held.extract_if(.., |flight| chosen(flight)).collect();
         let count = released.len();
         for flight in released {
-            self.fly(flight, now);
+            self.fly(flight, now, None);
         }
         count
     }
@@ -401,12 +471,13 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_frame_is_lost_unless_asked_for() {
+    fn a_damaged_frame_breaks_its_connection_unless_it_is_to_be_handed_on() {
         let (mut network, one, two) = pair(1);
         let foul = Weather { corrupt: 1000, ..Weather::CALM };
         network.set_weather(foul);
         send_hundred(&mut network, &one);
         assert!(arrive(&mut network, &two).is_empty());
+        let (mut network, one, two) = pair(1);
         network.set_weather(Weather { deliver_corrupt: true, ..foul });
         send_hundred(&mut network, &one);
         let got = arrive(&mut network, &two);

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::env::Time;
 use crate::env::io::{TcpListener, TcpStream};
 use crate::env::spawn::Task;
 use crate::id::NodeId;
@@ -143,14 +144,17 @@ async fn receive(shared: &Shared, link: Link<TcpStream>) -> Broken {
     let Link { mut stream, peer } = link;
     let mut inlet = Inlet::new(shared.limits.frame_bytes_max);
     let mut budget = Budget::new(READS_PER_TURN);
+    // Since when a part of a frame has been there.
+    let mut since = None;
     loop {
         match inlet.take() {
             Err(broken) => return broken,
             Ok(Some(frame)) => {
+                since = None;
                 shared.counters.count(|stats| stats.frames_in += 1);
                 shared.wire.deliver(peer, frame);
             }
-            Ok(None) => match inlet.fill(&mut stream).await {
+            Ok(None) => match arrive(shared, &mut inlet, &mut stream, &mut since).await {
                 Err(broken) => return broken,
                 Ok(read) => {
                     shared.counters.count(|stats| {
@@ -161,5 +165,24 @@ async fn receive(shared: &Shared, link: Link<TcpStream>) -> Broken {
                 }
             },
         }
+    }
+}
+
+/// Waits for more bytes; if a part of a frame is there, only as long as the rest may take.
+async fn arrive(
+    shared: &Shared,
+    inlet: &mut Inlet,
+    stream: &mut TcpStream,
+    since: &mut Option<Time>,
+) -> Result<usize, Broken> {
+    let Some(bytes) = inlet.partial() else {
+        *since = None;
+        return inlet.fill(stream).await;
+    };
+    let began = *since.get_or_insert_with(|| shared.clock.now());
+    let due = began + shared.limits.patience_with(bytes);
+    match first(inlet.fill(stream), shared.clock.sleep_until(due)).await {
+        First::A(filled) => filled,
+        First::B(()) => Err(Broken::Rejected(Cause::Stalled)),
     }
 }

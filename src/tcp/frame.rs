@@ -1,5 +1,7 @@
-//! Frames on a stream: `length u32 · crc32c u32 · payload`, little-endian, and the two structs that
-//! keep what is half done.
+//! Frames on a stream: `length u32 · check u32 · crc32c u32 · payload`, little-endian, and the two
+//! structs that keep what is half done. The first check is the CRC-32C of the length: a length is
+//! believed only if it is right, for a wrong one would swallow the frames behind it, and let the
+//! reader wait for bytes that never come. The second one is over the length and the payload.
 //!
 //! - [`Inlet`] holds the bytes that have arrived and are not yet a frame. It outlives every future
 //!   that reads into it, so a dropped read loses nothing.
@@ -20,7 +22,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use crate::tcp::stats::Cause;
 
 /// Bytes before the payload.
-pub const HEADER: usize = 8;
+pub const HEADER: usize = 12;
 
 /// Bytes of the read buffer: what one system call can fetch at most.
 const READ_BYTES: usize = 64 << 10;
@@ -43,9 +45,10 @@ pub enum Broken {
     Io(#[from] io::Error),
 }
 
-/// The checksum of a frame: over its length, then its payload.
-fn checksum(len: [u8; 4], payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&len), payload)
+/// The two checksums of a frame: of its length, and of its length and its payload.
+fn checksums(len: [u8; 4], payload: &[u8]) -> (u32, u32) {
+    let check = crc32c::crc32c(&len);
+    (check, crc32c::crc32c_append(check, payload))
 }
 
 /// What a header announces.
@@ -56,11 +59,21 @@ struct Header {
 }
 
 impl Header {
-    fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (len, rest) = bytes.split_first_chunk::<4>()?;
-        let (crc, rest) = rest.split_first_chunk::<4>()?;
+    /// Reads a header, if all of it is there.
+    fn parse(bytes: &[u8]) -> Result<Option<(Self, &[u8])>, Broken> {
+        let parts = bytes.split_first_chunk::<4>().and_then(|(len, rest)| {
+            let (check, rest) = rest.split_first_chunk::<4>()?;
+            let (crc, rest) = rest.split_first_chunk::<4>()?;
+            Some((len, check, crc, rest))
+        });
+        let Some((len, check, crc, rest)) = parts else {
+            return Ok(None);
+        };
+        if crc32c::crc32c(len) != u32::from_le_bytes(*check) {
+            return Err(Broken::Rejected(Cause::Checksum));
+        }
         let header = Self { len: u32::from_le_bytes(*len), crc: u32::from_le_bytes(*crc) };
-        Some((header, rest))
+        Ok(Some((header, rest)))
     }
 
     fn payload_len(self) -> usize {
@@ -68,7 +81,7 @@ impl Header {
     }
 
     fn admits(self, payload: &[u8]) -> Result<(), Broken> {
-        if checksum(self.len.to_le_bytes(), payload) == self.crc {
+        if checksums(self.len.to_le_bytes(), payload).1 == self.crc {
             Ok(())
         } else {
             Err(Broken::Rejected(Cause::Checksum))
@@ -117,7 +130,7 @@ impl Inlet {
             return self.take_large();
         }
         let arrived = &self.buffer[self.start..self.end];
-        let Some((header, rest)) = Header::parse(arrived) else {
+        let Some((header, rest)) = Header::parse(arrived)? else {
             return Ok(None);
         };
         let len = header.payload_len();
@@ -163,6 +176,37 @@ impl Inlet {
         Ok(self.large.take().map(|large| Bytes::from(large.payload)))
     }
 
+    /// Takes in bytes that have arrived, as many as there is room for; returns how many. There is
+    /// room when [`take`](Self::take) has no more.
+    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        self.make_room();
+        let count = bytes.len().min(self.buffer.len() - self.end);
+        self.buffer[self.end..self.end + count].copy_from_slice(&bytes[..count]);
+        self.end += count;
+        count
+    }
+
+    /// Bytes of the frame of which a part has arrived, when [`take`](Self::take) has no more; none
+    /// between two frames.
+    #[must_use]
+    pub fn partial(&self) -> Option<usize> {
+        if let Some(large) = &self.large {
+            return Some(large.header.payload_len());
+        }
+        let arrived = &self.buffer[self.start..self.end];
+        let header = Header::parse(arrived).ok().flatten();
+        let len = header.map_or(HEADER, |(header, _)| header.payload_len());
+        (!arrived.is_empty()).then_some(len)
+    }
+
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
     /// Waits for more bytes and takes as many as one system call gives; returns how many.
     ///
     /// Call it when [`take`](Self::take) has no more. Cancel safe: nothing changes until it is
@@ -171,11 +215,7 @@ impl Inlet {
     /// # Errors
     /// [`Broken::Closed`] at an end between two frames; any other end is an error of the stream.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<usize, Broken> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        self.make_room();
         let (end, room) = (self.end, &mut self.buffer[self.end..]);
         let read = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, room)).await?;
         if read == 0 {
@@ -220,11 +260,18 @@ impl Outlet {
             return false;
         }
         let len = len.to_le_bytes();
-        self.buffer.extend_from_slice(&len);
-        let crc = checksum(len, payload).to_le_bytes();
-        self.buffer.extend_from_slice(&crc);
+        let (check, crc) = checksums(len, payload);
+        for part in [len, check.to_le_bytes(), crc.to_le_bytes()] {
+            self.buffer.extend_from_slice(&part);
+        }
         self.buffer.extend_from_slice(payload);
         true
+    }
+
+    /// The bytes that wait to be written.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.sent..]
     }
 
     /// Whether the next write is large enough, so that more frames should wait for the one after.

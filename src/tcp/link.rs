@@ -20,7 +20,7 @@ use crate::id::{ClusterId, NodeId};
 use crate::tcp::stats::Cause;
 
 /// The version of the protocol that this node speaks: hello, frames and the messages in them.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The first bytes of every connection between nodes.
 pub const MAGIC: [u8; 8] = *b"quorate\0";

@@ -22,8 +22,8 @@
 //! 1. The dialler sends a [`Hello`](link::Hello) (40 bytes): who it is, whom it means, which
 //!    cluster, which version of the protocol.
 //! 2. The acceptor answers with its own, which either welcomes or says why not, and closes.
-//! 3. The dialler sends frames ([`frame`]): length (u32), CRC-32C of length and payload (u32),
-//!    payload; all numbers little-endian. The acceptor never sends another byte.
+//! 3. The dialler sends frames ([`frame`]): length (u32), its CRC-32C (u32), CRC-32C of length and
+//!    payload (u32), payload; all numbers little-endian. The acceptor never sends another byte.
 //!
 //! # Bad input
 //!

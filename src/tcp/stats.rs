@@ -36,8 +36,10 @@ pub enum Cause {
     SameNode,
     /// A frame announced more bytes than the limit.
     FrameTooLarge,
-    /// A frame whose checksum is wrong.
+    /// A frame whose checksum is wrong, or that of its length.
     Checksum,
+    /// It stopped in the middle of a frame.
+    Stalled,
 }
 
 impl Cause {
@@ -56,6 +58,7 @@ impl Cause {
             Self::SameNode => "same_node",
             Self::FrameTooLarge => "frame_too_large",
             Self::Checksum => "checksum",
+            Self::Stalled => "stalled",
         }
     }
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Cause {
             Self::SameNode => "it has this node's own id: give each node an id of its own",
             Self::FrameTooLarge => "it announced a frame beyond the limit",
             Self::Checksum => "a frame was damaged on the way",
+            Self::Stalled => "it stopped in the middle of a frame",
         })
     }
 }

@@ -31,6 +31,10 @@ pub struct TcpLimits {
     /// The longest one. Pauses double up to it, and the half of each is left to chance. A
     /// connection that lived longer than this starts again at the shortest.
     pub retry_max: Duration,
+    /// How long a frame may take to arrive from its first byte on, see
+    /// [`patience_with`](Self::patience_with). A peer that stops in the middle of one is closed and
+    /// dials again.
+    pub frame_patience: Duration,
     /// How long a peer may acknowledge nothing before the operating system ends the connection.
     pub dead_after: Duration,
 }
@@ -43,8 +47,22 @@ impl Default for TcpLimits {
             handshakes_max: 32,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(2),
+            frame_patience: Duration::from_secs(3),
             dead_after: Duration::from_secs(6),
         }
+    }
+}
+
+/// Bytes of a frame that may take a second more to arrive: slower links are none to agree over.
+const FRAME_BYTES_A_SECOND: u32 = 64 << 10;
+
+impl TcpLimits {
+    /// How long a frame of `bytes` may take to arrive from its first byte on: the patience, and a
+    /// second for each 64 KiB.
+    #[must_use]
+    pub fn patience_with(&self, bytes: usize) -> Duration {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.frame_patience + Duration::from_secs(1) * bytes / FRAME_BYTES_A_SECOND
     }
 }
 

@@ -46,9 +46,10 @@ impl<P: Protocol> Storm<P> {
 
     fn calm(&self, up: &[NodeId]) -> Calm {
         let cluster = &self.cluster;
+        let now = cluster.world().now();
         let hears = |&one: &NodeId, &other: &NodeId| {
             let both = |network: &mut crate::sim::net::Network| {
-                network.is_open(one, other) && network.is_open(other, one)
+                network.is_well(one, other, now) && network.is_well(other, one, now)
             };
             one == other || cluster.world().network(both)
         };
