@@ -293,6 +293,18 @@ fn a_lease_that_is_gone_or_there_without_a_reason_is_found() {
 }
 
 #[test]
+fn a_lease_whose_keys_were_deleted_before_is_revoked_without_a_change() {
+    let mut rig = leased();
+    rig.call(delete("c"));
+    rig.ask(Request::Command(delete("a")));
+    rig.apply(&delete("a")).expect("it happened, although nobody was told");
+    rig.read(all_keys());
+    rig.call(Command::LeaseRevoke { id: 7 });
+    let verdict = rig.check().expect("nothing is wrong");
+    assert_eq!((verdict.unanswered, verdict.lease_ends), (1, 0));
+}
+
+#[test]
 fn keys_that_outlive_their_lease_are_found() {
     let mut rig = leased();
     let operation = rig.ask(Request::Command(Command::LeaseRevoke { id: 7 }));

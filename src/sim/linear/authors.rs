@@ -57,108 +57,118 @@ pub fn find(
     shown: &Shown,
     leases: &Leases,
 ) -> Result<Authors, String> {
-    let mut authors = Authors::new();
-    for (id, operation) in log.operations.iter().enumerate() {
-        if let (Request::Command(command), Answer::Done(response)) =
-            (&operation.request, &operation.answer)
-            && wrote(response)
-        {
-            claim(&mut authors, id, operation, command, response, log, history, shown)?;
+    let mut inquiry = Inquiry { log, history, shown, authors: Authors::new() };
+    inquiry.hear_writes()?;
+    inquiry.hear_revocations()?;
+    let open = (2..=history.last()).filter(|at| !inquiry.authors.contains_key(at));
+    let ways: BTreeMap<_, _> = open.map(|at| (at, inquiry.ways(at, leases))).collect();
+    let mut taken = BTreeMap::new();
+    for &revision in ways.keys() {
+        if !augment(revision, &ways, &mut taken, &mut BTreeSet::new()) {
+            return Err(inquiry.tell(revision, &ways[&revision], leases));
         }
     }
-    for (id, operation) in log.operations.iter().enumerate() {
-        if let (Request::Command(Command::LeaseRevoke { id: lease }), Some(revision)) =
-            (&operation.request, operation.revision())
-        {
-            let changes = history.end_of_lease(*lease, revision - 1);
-            let is_it = !changes.is_empty() && *history.changes(revision) == changes;
-            if is_it && !authors.contains_key(&revision) {
-                authors.insert(revision, Author::Answered(id));
-            } else if !history.leased(*lease, revision).is_empty() {
-                return Err(format!("keys outlive their lease: {operation}"));
-            }
-        }
-    }
-    match_open(&mut authors, log, history, shown, leases)?;
+    let Inquiry { mut authors, .. } = inquiry;
+    authors.extend(taken.into_iter().map(|(author, revision)| (revision, author)));
     Ok(authors)
 }
 
-#[allow(clippy::too_many_arguments, reason = "everything that there is")]
-fn claim(
-    authors: &mut Authors,
-    id: usize,
-    operation: &Operation,
-    command: &Command,
-    response: &Response,
-    log: &Log,
-    history: &Revisions,
-    shown: &Shown,
-) -> Result<(), String> {
-    let revision = revision_of(response);
-    if let Some(Author::Answered(other)) = authors.insert(revision, Author::Answered(id)) {
-        let other = &log.operations[other];
-        return Err(format!("revision {revision} has two authors: {other}; {operation}"));
-    }
-    if operation.called >= shown.first(revision) {
-        return Err(format!("revision {revision} was seen before it was asked for: {operation}"));
-    }
-    let Some((changes, expected)) = spec::effect(history, revision - 1, command) else {
-        return Ok(());
-    };
-    let done = history.changes(revision);
-    if changes != done {
-        return Err(format!("revision {revision} is {done:?}, but answered was: {operation}"));
-    }
-    if expected != *response {
-        return Err(format!("the answer must be {expected:?}: {operation}"));
-    }
-    Ok(())
+/// Everything that there is to find them by, and those that are found.
+struct Inquiry<'a> {
+    log: &'a Log,
+    history: &'a Revisions,
+    shown: &'a Shown,
+    authors: Authors,
 }
 
-/// Finds authors for the revisions that no answer claims.
-fn match_open(
-    authors: &mut Authors,
-    log: &Log,
-    history: &Revisions,
-    shown: &Shown,
-    leases: &Leases,
-) -> Result<(), String> {
-    let unknown: Vec<_> = (log.operations.iter().enumerate())
-        .filter_map(|(id, operation)| Some((id, operation.called, operation.unknown()?)))
-        .collect();
-    let open: Vec<i64> = (2..=history.last()).filter(|at| !authors.contains_key(at)).collect();
-    let mut ways: BTreeMap<i64, Vec<Author>> = BTreeMap::new();
-    for &revision in &open {
-        let changes = history.changes(revision);
-        let lease = lease_end(history, revision, changes);
-        let mut may: Vec<Author> = lease
-            .filter(|&lease| leases.may_end(lease, revision, history, shown))
-            .map(Author::LeaseEnd)
-            .into_iter()
-            .collect();
-        let asked = unknown.iter().filter(|(_, called, _)| *called < shown.first(revision));
-        may.extend(asked.filter_map(|&(id, _, command)| {
-            let (effect, _) = spec::effect(history, revision - 1, command)?;
-            (effect == changes).then_some(Author::Unanswered(id))
-        }));
-        ways.insert(revision, may);
-    }
-    let mut taken = BTreeMap::new();
-    for &revision in &open {
-        if !augment(revision, &ways, &mut taken, &mut BTreeSet::new()) {
-            let changes = history.changes(revision);
-            let hint = lease_end(history, revision, changes)
-                .map(|lease| leases.tell(lease, revision, shown))
-                .unwrap_or_default();
-            let ways = &ways[&revision];
-            return Err(format!(
-                "nobody is the author of revision {revision}: {changes:?}{hint}; \
-                 those who could be are those of others: {ways:?}"
-            ));
+impl Inquiry<'_> {
+    /// The writes that were answered.
+    fn hear_writes(&mut self) -> Result<(), String> {
+        for (id, operation) in self.log.operations.iter().enumerate() {
+            if let (Request::Command(command), Answer::Done(response)) =
+                (&operation.request, &operation.answer)
+                && wrote(response)
+            {
+                self.claim(id, operation, command, response)?;
+            }
         }
+        Ok(())
     }
-    authors.extend(taken.into_iter().map(|(author, revision)| (revision, author)));
-    Ok(())
+
+    fn claim(
+        &mut self,
+        id: usize,
+        operation: &Operation,
+        command: &Command,
+        response: &Response,
+    ) -> Result<(), String> {
+        let revision = revision_of(response);
+        if let Some(Author::Answered(other)) = self.authors.insert(revision, Author::Answered(id)) {
+            let other = &self.log.operations[other];
+            return Err(format!("revision {revision} has two authors: {other}; {operation}"));
+        }
+        if operation.called >= self.shown.first(revision) {
+            return Err(format!("revision {revision} was seen before: {operation}"));
+        }
+        let Some((changes, expected)) = spec::effect(self.history, revision - 1, command) else {
+            return Ok(());
+        };
+        let done = self.history.changes(revision);
+        if changes != done {
+            return Err(format!("revision {revision} is {done:?}, but answered was: {operation}"));
+        }
+        if expected != *response {
+            return Err(format!("the answer must be {expected:?}: {operation}"));
+        }
+        Ok(())
+    }
+
+    /// The revocations that were answered: the answer does not say whether there were keys.
+    fn hear_revocations(&mut self) -> Result<(), String> {
+        for (id, operation) in self.log.operations.iter().enumerate() {
+            if let (Request::Command(Command::LeaseRevoke { id: lease }), Some(revision)) =
+                (&operation.request, operation.revision())
+            {
+                let changes = self.history.end_of_lease(*lease, revision - 1);
+                let is_it = !changes.is_empty() && *self.history.changes(revision) == changes;
+                // What was seen before may be the work of an unanswered deletion of the same keys.
+                let asked = operation.called < self.shown.first(revision);
+                if is_it && asked && !self.authors.contains_key(&revision) {
+                    self.authors.insert(revision, Author::Answered(id));
+                } else if !self.history.leased(*lease, revision).is_empty() {
+                    return Err(format!("keys outlive their lease: {operation}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who can be the author of a revision that no answer claims.
+    fn ways(&self, revision: i64, leases: &Leases) -> Vec<Author> {
+        let (history, shown) = (self.history, self.shown);
+        let changes = history.changes(revision);
+        let lease = lease_end(history, revision, changes)
+            .filter(|&lease| leases.may_end(lease, revision, history, shown))
+            .map(Author::LeaseEnd);
+        let unknown = self.log.operations.iter().enumerate().filter_map(|(id, operation)| {
+            let command = operation.unknown()?;
+            let asked = operation.called < shown.first(revision);
+            let (effect, _) = spec::effect(history, revision - 1, command).filter(|_| asked)?;
+            (effect == changes).then_some(Author::Unanswered(id))
+        });
+        lease.into_iter().chain(unknown).collect()
+    }
+
+    /// A revision that nobody can have made, for the report.
+    fn tell(&self, revision: i64, ways: &[Author], leases: &Leases) -> String {
+        let changes = self.history.changes(revision);
+        let lease = lease_end(self.history, revision, changes);
+        let hint = lease.map(|lease| leases.tell(lease, revision, self.shown)).unwrap_or_default();
+        format!(
+            "nobody is the author of revision {revision}: {changes:?}{hint}; \
+             those who could be are those of others: {ways:?}"
+        )
+    }
 }
 
 /// The lease whose end would change just this.

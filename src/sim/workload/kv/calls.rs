@@ -160,6 +160,30 @@ pub(super) async fn keep_alive(
     }
 }
 
+/// Asks whether a lease is there.
+pub(super) async fn ask_lease(
+    client: &Client<Store>,
+    shared: &Shared,
+    node: &Handle<Store>,
+    id: i64,
+) -> Option<bool> {
+    let operation = shared.ask(client.id(), Request::Lease(id));
+    let patience = client.clock().sleep(patience(client.rng()));
+    let look = |store: &Store| (store.revision(), store.lease(id, true));
+    match first(node.read(|store| look(store)), patience).await {
+        First::A(Ok((revision, lease))) => {
+            let is_there = lease.is_some();
+            shared.answer(operation, Answer::Lease(revision, lease));
+            Some(is_there)
+        }
+        First::A(Err(_)) => {
+            shared.answer(operation, Answer::Nothing);
+            None
+        }
+        First::B(()) => None,
+    }
+}
+
 impl Worker {
     async fn call(&mut self, node: &Handle<Store>) {
         match self.client.rng().within(0..=99) {
@@ -303,18 +327,8 @@ impl Worker {
     }
 
     async fn ask_lease(&mut self, node: &Handle<Store>, id: i64) {
-        let operation = self.shared.ask(self.client.id(), Request::Lease(id));
-        let patience = self.client.clock().sleep(patience(self.client.rng()));
-        let look = |store: &Store| (store.revision(), store.lease(id, true));
-        match first(node.read(|store| look(store)), patience).await {
-            First::A(Ok((revision, lease))) => {
-                if lease.is_none() {
-                    self.leases.retain(|&lease| lease != id);
-                }
-                self.shared.answer(operation, Answer::Lease(revision, lease));
-            }
-            First::A(Err(_)) => self.shared.answer(operation, Answer::Nothing),
-            First::B(()) => {}
+        if ask_lease(&self.client, &self.shared, node, id).await == Some(false) {
+            self.leases.retain(|&lease| lease != id);
         }
     }
 
