@@ -24,23 +24,22 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             "views that grew while there was no quorum delay the healing",
             Weakness::Own(Own::GrownViews),
             4,
-            17,
+            22,
             "I12",
         ),
         known(
             "a journal that is missing is taken for a new one",
             Weakness::Fault(Fault::Missing),
             4,
-            5,
+            1,
             "I6",
         ),
         known(
             "a journal that is cut short is taken for torn",
             Weakness::Fault(Fault::Shortened),
             4,
-            3,
+            2,
             "I6",
         ),
-        known("a small disk is full for ever", Weakness::Fault(Fault::Small), 4, 1, "I9"),
     ]
 }

@@ -148,7 +148,10 @@ impl<M: Digest> Protocol for Helix<M> {
     fn include(options: &mut Options<M>, weakness: &Own) {
         match weakness {
             Own::Liar(lie) => options.protocol.lies = vec![*lie],
-            Own::GrownViews => options.protocol.grown_views = true,
+            Own::GrownViews => {
+                options.protocol.grown_views = true;
+                options.protocol.blocks = false;
+            }
         }
     }
 
@@ -158,7 +161,7 @@ impl<M: Digest> Protocol for Helix<M> {
     }
 
     fn room_min(cluster: &Cluster<M>) -> u64 {
-        8 * cluster.setup().protocol.limits.segment_bytes
+        4 * cluster.setup().protocol.limits.segment_bytes
     }
 
     fn takes_commands(options: &Options<M>) -> bool {

@@ -15,11 +15,11 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Raft<M>>> {
         invariant,
     };
     vec![
-        known("a node with an empty disk votes as its old self", Fault::Wiped, 3, 1, "I3"),
-        known("a node with an old disk votes as its old self", Fault::RolledBack, 3, 4, "I3"),
+        known("a node with an empty disk votes as its old self", Fault::Wiped, 3, 10, "I3"),
+        known("a node with an old disk votes as its old self", Fault::RolledBack, 3, 29, "I3"),
         known("a journal that is missing is taken for a new one", Fault::Missing, 3, 1, "I6"),
-        known("a journal that is cut short is taken for torn", Fault::Shortened, 3, 5, "I5"),
-        known("a leader whose disk is full refuses for all", Fault::FullForGood, 5, 82, "I9"),
-        known("a small disk is read-only for ever", Fault::Small, 3, 5, "I12"),
+        known("a journal that is cut short is taken for torn", Fault::Shortened, 3, 4, "I6"),
+        known("a leader whose disk is full refuses for all", Fault::FullForGood, 5, 6, "I9"),
+        known("a small disk is read-only for ever", Fault::Small, 3, 5, "I9"),
     ]
 }
