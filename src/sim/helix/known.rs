@@ -17,8 +17,15 @@ pub enum Own {
 
 /// Each with a storm that shows it.
 pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
-    let known =
-        |name, weakness, nodes, seed, invariant| Known { name, weakness, nodes, seed, invariant };
+    let known = |name, weakness, nodes, seed, invariant| Known {
+        name,
+        weakness,
+        commands: true,
+        nodes,
+        seed,
+        invariant,
+    };
+    let fault = Weakness::Fault;
     vec![
         known(
             "views that grew while there was no quorum delay the healing",
@@ -29,17 +36,12 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
         ),
         known(
             "a journal that is missing is taken for a new one",
-            Weakness::Fault(Fault::Missing),
+            fault(Fault::Missing),
             4,
-            1,
+            4,
             "I6",
         ),
-        known(
-            "a journal that is cut short is taken for torn",
-            Weakness::Fault(Fault::Shortened),
-            4,
-            2,
-            "I6",
-        ),
+        known("a journal that is cut short is taken for torn", fault(Fault::Shortened), 4, 4, "I6"),
+        known("a small disk is full for ever", fault(Fault::Small), 4, 1, "I12"),
     ]
 }

@@ -148,10 +148,7 @@ impl<M: Digest> Protocol for Helix<M> {
     fn include(options: &mut Options<M>, weakness: &Own) {
         match weakness {
             Own::Liar(lie) => options.protocol.lies = vec![*lie],
-            Own::GrownViews => {
-                options.protocol.grown_views = true;
-                options.protocol.blocks = false;
-            }
+            Own::GrownViews => options.protocol.grown_views = true,
         }
     }
 

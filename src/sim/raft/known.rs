@@ -10,6 +10,7 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Raft<M>>> {
     let known = |name, fault, nodes, seed, invariant| Known {
         name,
         weakness: Weakness::Fault(fault),
+        commands: true,
         nodes,
         seed,
         invariant,

@@ -16,6 +16,8 @@ pub struct Known<P: Protocol> {
     pub name: &'static str,
     /// What the storm must not leave out.
     pub weakness: Weakness<P>,
+    /// Whether clients use the nodes; always so where nodes do nothing else.
+    pub commands: bool,
     /// How many nodes.
     pub nodes: u64,
     /// The seed.
@@ -37,6 +39,9 @@ impl<P: Protocol<Machine = Ledger>> Known<P> {
     #[must_use]
     pub fn options(&self) -> Options<P> {
         let mut options = Options { nodes: self.nodes, ..Options::default() };
+        if self.commands {
+            options = P::with_commands(options);
+        }
         match &self.weakness {
             Weakness::Fault(fault) => options.faults.push(*fault),
             Weakness::Own(weakness) => P::include(&mut options, weakness),
