@@ -56,7 +56,8 @@ fn a_paused_node_sleeps_and_follows_afterwards() {
     let (mut cluster, leader) = led(3);
     cluster.pause(leader);
     let before = cluster.polls(leader);
-    let next = cluster.run_until_led(SPAN).expect("the two others elect");
+    // A connection that has stopped is given up after some seconds.
+    let next = cluster.run_until_led(SPAN * 3).expect("the two others elect");
     assert_ne!(next, leader);
     assert_eq!(cluster.polls(leader), before);
     cluster.resume(leader);

@@ -66,7 +66,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["id"]),
     ("scope", &[]),
     ("env", &["scope", "id", "error"]),
-    ("journal", &["env", "scope", "error"]),
+    ("journal", &["env", "scope", "error", "config"]),
     ("host", &["journal", "env", "scope", "id", "error"]),
     ("raft", &["host", "journal", "env", "scope", "quorum", "id", "error", "machine", "config"]),
     ("helix", &["host", "journal", "env", "scope", "quorum", "id", "error", "machine", "config"]),
@@ -78,7 +78,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "sim",
         &[
             "kv", "node", "raft", "helix", "machine", "journal", "env", "scope", "quorum", "error",
-            "id", "config",
+            "id", "config", "tcp",
         ],
     ),
     ("manual", &[]),

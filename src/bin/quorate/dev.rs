@@ -101,7 +101,10 @@ impl Dev {
         let ids: Vec<_> = (1..=self.count()).map(NodeId).collect();
         let cluster = ClusterId(1);
         if self.engine == Kind::Raft {
-            let engine = |&id| Config::new(id, cluster, ids.clone()).map(Engine::Raft);
+            let engine = |&id| {
+                let config = Config::new(id, cluster, ids.clone())?;
+                Ok::<_, String>(Engine::Raft(Box::new(config)))
+            };
             return ids.iter().map(engine).collect::<Result<_, _>>().map_err(Failure::usage);
         }
         if ids.len() < MEMBERS_MIN {

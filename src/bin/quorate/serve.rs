@@ -108,7 +108,7 @@ async fn serve(settings: Settings, spawner: &Spawner) -> Result<(), Failure> {
 /// The engine that the settings choose.
 fn engine(settings: &Settings) -> Result<Engine, Failure> {
     let Some(helix) = &settings.helix else {
-        return Ok(Engine::Raft(settings.config.clone()));
+        return Ok(Engine::Raft(Box::new(settings.config.clone())));
     };
     let (node, path) = (helix.config.node, helix.secret_key.display());
     let secret = read_secret(&helix.secret_key)?;

@@ -35,7 +35,7 @@ const INTERRUPTED: i32 = 130;
 /// The engine of a member, and what it is told.
 #[derive(Debug)]
 pub(crate) enum Engine {
-    Raft(Config),
+    Raft(Box<Config>),
     Helix(Box<helix::Config>, Box<Ed25519>),
 }
 
@@ -66,7 +66,7 @@ impl Engine {
         let store = Store::new();
         Ok(match self {
             Self::Raft(config) => {
-                let (node, life) = raft::Node::start(config, env, store, Default::default())?;
+                let (node, life) = raft::Node::start(*config, env, store, Default::default())?;
                 (node.into(), Box::pin(life))
             }
             Self::Helix(config, keys) => {

@@ -10,7 +10,7 @@ use crate::sim::helix::known::Own;
 use crate::sim::helix::protocol::Helix;
 use crate::sim::helix::schedule::CommitteeSchedule;
 use crate::sim::protocol::Protocol;
-use crate::sim::storm;
+use crate::sim::storm::known::Weakness;
 
 /// What a storm of helix can be told besides what every storm can.
 #[derive(Debug, Clone)]
@@ -32,7 +32,8 @@ impl Default for Choices {
     fn default() -> Self {
         let known = <Helix>::known();
         let is_known = |weakness: Own| {
-            known.iter().any(|known| matches!(&known.weakness, storm::known::Weakness::Own(own) if *own == weakness))
+            let listed = |own: &Own| *own == weakness;
+            known.iter().any(|known| matches!(&known.weakness, Weakness::Own(own) if listed(own)))
         };
         let lies = Lie::ALL.into_iter().filter(|&lie| !is_known(Own::Liar(lie)));
         let grown_views = !is_known(Own::GrownViews);

@@ -50,7 +50,7 @@ pub(crate) fn any_limits(draws: &Draws) -> (Limits, Options) {
     let real = Options::new(&TIMING);
     let options = Options {
         command_bytes_max: 1 << 10,
-        command_window: draws.size(4, real.command_window),
+        command_window: draws.size(128, real.command_window),
         batch_bytes_max: draws.count(1, real.batch_bytes_max),
         requests_max: draws.count(16, real.requests_max),
         peer_commands_max: draws.count(8, real.peer_commands_max),
