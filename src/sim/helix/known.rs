@@ -41,7 +41,13 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             4,
             "I6",
         ),
-        known("a journal that is cut short is taken for torn", fault(Fault::Shortened), 4, 4, "I6"),
+        known(
+            "a journal that is cut short is taken for torn",
+            fault(Fault::Shortened),
+            4,
+            15,
+            "I6",
+        ),
         known("a small disk is full for ever", fault(Fault::Small), 4, 1, "I12"),
     ]
 }
