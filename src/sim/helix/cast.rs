@@ -25,6 +25,8 @@ pub struct Choices {
     pub blocks: bool,
     /// Whether nobody must be more patient because views have grown long.
     pub grown_views: bool,
+    /// Whether reading the disk costs time, if work costs any.
+    pub slow_reads: bool,
 }
 
 impl Default for Choices {
@@ -37,7 +39,8 @@ impl Default for Choices {
         };
         let lies = Lie::ALL.into_iter().filter(|&lie| !is_known(Own::Liar(lie)));
         let grown_views = !is_known(Own::GrownViews);
-        Self { lies: lies.collect(), schedule: None, blocks: true, grown_views }
+        let slow_reads = !is_known(Own::SlowReads);
+        Self { lies: lies.collect(), schedule: None, blocks: true, grown_views, slow_reads }
     }
 }
 

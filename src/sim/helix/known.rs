@@ -13,6 +13,8 @@ pub enum Own {
     Liar(Lie),
     /// Nobody is told to be patient for longer because views have grown long.
     GrownViews,
+    /// Reading the disk costs time.
+    SlowReads,
 }
 
 /// Each with a storm that shows it.
@@ -31,9 +33,10 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             "views that grew while there was no quorum delay the healing",
             Weakness::Own(Own::GrownViews),
             4,
-            22,
+            26,
             "I12",
         ),
+        known("blocks are read and served in one poll", Weakness::Own(Own::SlowReads), 4, 4, "I12"),
         known(
             "a journal that is missing is taken for a new one",
             fault(Fault::Missing),
@@ -45,9 +48,9 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             "a journal that is cut short is taken for torn",
             fault(Fault::Shortened),
             4,
-            15,
+            21,
             "I6",
         ),
-        known("a small disk is full for ever", fault(Fault::Small), 4, 1, "I12"),
+        known("a small disk is full for ever", fault(Fault::Small), 4, 1, "I9"),
     ]
 }

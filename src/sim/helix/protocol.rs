@@ -149,6 +149,7 @@ impl<M: Digest> Protocol for Helix<M> {
         match weakness {
             Own::Liar(lie) => options.protocol.lies = vec![*lie],
             Own::GrownViews => options.protocol.grown_views = true,
+            Own::SlowReads => options.protocol.slow_reads = true,
         }
     }
 
@@ -181,13 +182,18 @@ impl<M: Digest> Protocol for Helix<M> {
         let behaviour = Behaviour { keeps: rng.chance(500), ..Behaviour::STEADY };
         let draws = Draws::seeded(seed);
         let (limits, client_limits) = any_limits(&draws);
+        let largest = limits.block_bytes_max.max(limits.fetch_bytes_max) + (64 << 10);
+        let (queues, mut costs) = (draws.queues(largest), draws.costs());
+        if !choices.slow_reads {
+            (costs.read, costs.read_kib) = (Duration::ZERO, Duration::ZERO);
+        }
         let setup = cluster::Setup {
             nodes: options.nodes,
             order: options.order,
             detail: options.detail,
             print: options.print,
-            queues: draws.queues(limits.block_bytes_max.max(limits.fetch_bytes_max) + (64 << 10)),
-            costs: draws.costs(),
+            queues,
+            costs,
             protocol: Settings {
                 schedule,
                 behaviour,
