@@ -33,7 +33,7 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             "views that grew while there was no quorum delay the healing",
             Weakness::Own(Own::GrownViews),
             4,
-            26,
+            46,
             "I12",
         ),
         known("blocks are read and served in one poll", Weakness::Own(Own::SlowReads), 4, 4, "I12"),
