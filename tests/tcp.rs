@@ -19,7 +19,7 @@ use quorate::env::{Clock, Rng, Spawner};
 use quorate::id::{ClusterId, NodeId};
 use quorate::scope::first::{First, first};
 use quorate::scope::notify::Notify;
-use quorate::tcp::frame::Outlet;
+use quorate::tcp::frame::{HEADER, Outlet};
 use quorate::tcp::link::{HELLO, Hello, VERSION};
 use quorate::tcp::{self, Cause, Counters, Identity, Stats, TcpLimits, Transport};
 use smol::LocalExecutor;
@@ -378,6 +378,120 @@ fn a_peer_that_stops_in_the_middle_of_a_frame_is_closed_when_patience_is_over() 
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut rest = vec![];
         assert!(peer.read_to_end(&mut rest).is_ok(), "it is closed");
+    });
+}
+
+/// Each byte is progress, but the whole frame has a time, too.
+#[test]
+fn a_peer_that_drips_is_closed_when_the_time_of_its_frame_is_over() {
+    with_world(async |mut world| {
+        let time = VirtualClock::new();
+        world.clock = Clock::simulated(time.clone());
+        let one = world.start(1, listener().0, &[(2, ([127, 0, 0, 1], 1).into())]);
+        let mut outlet = Outlet::new(1 << 20);
+        assert!(outlet.push(&[7; 1000]));
+        let mut peer = Socket::connect(one.address).unwrap();
+        peer.set_nodelay(true).unwrap();
+        peer.write_all(&hello(VERSION).encode()).unwrap();
+        world.until(&one.counters, |stats| incoming(stats, 2)).await;
+        let limit = world.limits.patience_with(1000);
+        let began = time.now();
+        for dropped in 0..20 {
+            assert_eq!(one.rejects(Cause::Stalled), 0, "after {dropped} bytes");
+            peer.write_all(&outlet.bytes()[dropped..=dropped]).unwrap();
+            world.until(&one.counters, |stats| stats.bytes_in as usize == dropped + 1).await;
+            time.advance_to(time.now() + limit / 21);
+        }
+        time.advance_to(began + limit);
+        world.until(&one.counters, |stats| stats.rejects.contains_key(&Cause::Stalled)).await;
+    });
+}
+
+/// What is between two nodes does to the first connection.
+#[derive(Clone, Copy)]
+enum Foul {
+    /// It flips this bit of what follows the hello.
+    Flip(usize),
+    /// It passes so many bytes after the hello, and then nothing, and closes nothing.
+    Stop(usize),
+}
+
+/// Carries connections to `to`, the first one badly; returns where it listens.
+fn foul_wire(to: SocketAddr, foul: Foul) -> SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let fouls = std::iter::once(Some(foul)).chain(std::iter::repeat(None));
+        for (dialler, foul) in listener.incoming().zip(fouls) {
+            let (Ok(dialler), Ok(acceptor)) = (dialler, Socket::connect(to)) else { continue };
+            let back = (acceptor.try_clone().unwrap(), dialler.try_clone().unwrap());
+            std::thread::spawn(move || pass(dialler, acceptor, foul));
+            std::thread::spawn(move || pass(back.0, back.1, None));
+        }
+    });
+    at
+}
+
+/// Passes bytes on until either end closes, which closes the other one.
+fn pass(mut from: Socket, mut to: Socket, foul: Option<Foul>) {
+    let (mut buffer, mut passed) = ([0; 4096], 0);
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let mut bytes = &mut buffer[..read];
+        match foul {
+            Some(Foul::Flip(bit)) => {
+                let byte = (HELLO + bit / 8).checked_sub(passed);
+                if let Some(byte) = byte.and_then(|byte| bytes.get_mut(byte)) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            Some(Foul::Stop(after)) => {
+                let left = (HELLO + after).saturating_sub(passed).min(read);
+                bytes = &mut bytes[..left];
+            }
+            None => {}
+        }
+        passed += read;
+        if to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+    let _ = from.shutdown(std::net::Shutdown::Both);
+}
+
+/// Node 1 sends a frame over a foul wire; node 2 must close it for `cause`, once, and the next
+/// connection carries what is sent then.
+async fn heals(world: &World, foul: Foul, cause: Cause) {
+    let ((first, at_first), (second, at_second)) = (listener(), listener());
+    let two = world.start(2, second, &[(1, at_first)]);
+    let one = world.start(1, first, &[(2, foul_wire(at_second, foul))]);
+    world.connected(&one).await;
+    one.net.send(NodeId(2), frame(1, 100));
+    world.until(&two.counters, |stats| stats.rejects.contains_key(&cause)).await;
+    world.until(&one.counters, |stats| stats.dialled == 2).await;
+    one.net.send(NodeId(2), frame(2, 100));
+    assert_eq!(two.receive().await, frame(2, 100), "and nothing else");
+    assert_eq!(two.counters.stats().rejects, BTreeMap::from([(cause, 1)]));
+}
+
+#[test]
+fn a_flipped_bit_costs_one_connection_and_the_next_one_carries() {
+    with_world(async |world| {
+        let lengths = [0, 6, 12, 19, 20, 27, 31];
+        let others = [32, 63, 64, 95, HEADER * 8, (HEADER + 100) * 8 - 1];
+        for bit in lengths.into_iter().chain(others) {
+            heals(&world, Foul::Flip(bit), Cause::Checksum).await;
+        }
+    });
+}
+
+#[test]
+fn a_wire_that_stops_in_a_frame_costs_one_connection_and_the_next_one_carries() {
+    with_world(async |mut world| {
+        world.limits.frame_patience = Duration::from_millis(20);
+        for after in [1, 4, HEADER - 1, HEADER, HEADER + 99] {
+            heals(&world, Foul::Stop(after), Cause::Stalled).await;
+        }
     });
 }
 
