@@ -138,3 +138,78 @@ impl fmt::Debug for Stream {
         write!(f, "Stream(stopped: {}, until {:?})", self.stopped, self.broken_until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Damage, Stream};
+    use crate::env::{Rng, Time};
+    use crate::tcp::TcpLimits;
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    const FRAME: usize = 40;
+    /// Between two frames; each takes half of it.
+    const STEP: Duration = Duration::from_millis(20);
+
+    fn frame(number: u16) -> Bytes {
+        let mut bytes = vec![7; FRAME];
+        bytes[..2].copy_from_slice(&number.to_le_bytes());
+        bytes.into()
+    }
+
+    /// What comes out of a link on which one frame is damaged and many follow, one after the other;
+    /// and when the first one came.
+    fn told(seed: u64, damage: Damage) -> (Vec<Bytes>, Option<Duration>) {
+        let rng = Rng::seeded(seed);
+        let (mut stream, mut now) = (Stream::default(), Time::ZERO);
+        let (mut frames, mut first) = (vec![], None);
+        for number in 0..500 {
+            if stream.due.is_some_and(|due| due <= now) {
+                stream.break_off(now, &rng);
+            }
+            let damage = (number == 0).then_some(damage);
+            let arrived = now + STEP / 2;
+            let came = if stream.is_well(now) && damage.is_none() {
+                vec![frame(number)]
+            } else {
+                stream.receive(&frame(number), damage, (now, arrived), &rng)
+            };
+            if !came.is_empty() {
+                first.get_or_insert(arrived.since(Time::ZERO));
+            }
+            frames.extend(came);
+            now = now + STEP;
+        }
+        (frames, first)
+    }
+
+    #[test]
+    fn whatever_is_damaged_the_link_carries_again_and_has_told_no_lie() {
+        let limits = TcpLimits::default();
+        let longest = limits.dead_after + limits.retry_min * 8 + 2 * STEP;
+        let flips = (0..1000).flat_map(|at| (0..8).map(move |bit| Damage::Flip { at, bit }));
+        let stops = (0..1000).map(|at| Damage::Stop { at });
+        for (damage, seed) in flips.chain(stops).zip(0..) {
+            let (frames, first) = told(seed, damage);
+            assert!(first.is_some_and(|first| first <= longest), "{damage:?}: {first:?}");
+            let numbers = frames.iter().map(|frame| u16::from_le_bytes([frame[0], frame[1]]));
+            let numbers: Vec<_> = numbers.collect();
+            assert!(numbers.is_sorted() && numbers[0] > 0, "{damage:?}: {numbers:?}");
+            assert!(
+                frames.iter().zip(numbers).all(|(bytes, of)| *bytes == frame(of)),
+                "{damage:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_at_once_and_a_stop_takes_patience() {
+        let quick = Duration::from_secs(1);
+        for at in 0..1000 {
+            let (_, first) = told(at, Damage::Flip { at, bit: (at % 8) as u8 });
+            assert!(first < Some(quick), "at {at}: {first:?}");
+            let (_, first) = told(at, Damage::Stop { at });
+            assert!(first > Some(TcpLimits::default().frame_patience), "at {at}: {first:?}");
+        }
+    }
+}
