@@ -375,8 +375,10 @@ mod tests {
         }
         for at in 0..HELLO {
             let mut damaged = hello;
-            damaged[at] ^= 1;
-            assert!(accept(&damaged, HELLO).is_err(), "a flipped bit in byte {at}");
+            for bit in 0..8 {
+                damaged[at] = hello[at] ^ (1 << bit);
+                assert!(accept(&damaged, HELLO).is_err(), "bit {bit} of byte {at} flipped");
+            }
         }
     }
 }

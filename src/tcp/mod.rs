@@ -27,18 +27,26 @@
 //!
 //! # Bad input
 //!
-//! Whatever arrives can cost a connection, never the node: the length is checked against
-//! [`TcpLimits::frame_bytes_max`] before anything is allocated, and memory grows only with bytes
-//! that have arrived. A stranger has [`TcpLimits::handshake`] to say hello; at most
-//! [`TcpLimits::handshakes_max`] strangers are listened to, the newest ones. Every rejection is
-//! counted by [`Cause`] in the [`Counters`] and logged at most once a minute and cause, at `warn`.
+//! Whatever arrives can cost a connection, never the node: a length is believed only if its own
+//! checksum is right, it is checked against [`TcpLimits::frame_bytes_max`] before anything is
+//! allocated, and memory grows only with bytes that have arrived. A stranger has
+//! [`TcpLimits::handshake`] to say hello; at most [`TcpLimits::handshakes_max`] strangers are
+//! listened to, the newest ones. Every rejection is counted by [`Cause`] in the [`Counters`] and
+//! logged at most once a minute and cause, at `warn`.
 //!
 //! # Dead connections
 //!
 //! A peer that vanished without a word (power cut, pulled cable) is found by the operating system:
 //! `TCP_USER_TIMEOUT` for sent bytes and `SO_KEEPALIVE` for silence, both set to about
-//! [`TcpLimits::dead_after`]. No timer of ours runs for it. A node that comes back dials again, and
-//! its new connection takes the place of the old one at once.
+//! [`TcpLimits::dead_after`]. No timer of ours runs for it.
+//!
+//! A peer whose system acknowledges but which stops in the middle of a frame, or sends it drop by
+//! drop, is found by a timer of ours: it runs while a part of a frame is there, and a whole frame
+//! has [`TcpLimits::patience_with`] its length from its first byte on. The connection is closed
+//! then, and its dialler dials again.
+//!
+//! A node that comes back dials again, and its new connection takes the place of the old one at
+//! once.
 //!
 //! # Encryption and authentication: the seam
 //!

@@ -173,3 +173,22 @@ impl Counters {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Counters, WARN_EVERY};
+    use crate::env::Time;
+    use std::time::Duration;
+
+    #[test]
+    fn each_cause_is_said_once_a_minute_and_counted_each_time() {
+        let counters = Counters::new();
+        let start = Time::ZERO;
+        assert!(counters.reject(Cause::Stalled, start));
+        assert!(!counters.reject(Cause::Stalled, start + WARN_EVERY / 2));
+        assert!(counters.reject(Cause::Checksum, start + WARN_EVERY / 2), "of another cause");
+        assert!(!counters.reject(Cause::Stalled, start + (WARN_EVERY - Duration::from_nanos(1))));
+        assert!(counters.reject(Cause::Stalled, start + WARN_EVERY));
+        assert_eq!(counters.stats().rejects[&Cause::Stalled], 4);
+    }
+}
