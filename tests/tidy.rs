@@ -228,9 +228,11 @@ fn banned_names_stay_where_they_belong() {
     report(&trouble);
 }
 
-/// Words that the code of some rooms does not have, and why. Of a permission, the file that has the
-/// word all the same.
-const ROOMS: &[(&[&str], &[&str], &[&str], &str)] = &[
+/// Rooms, words that their code does not have, the files that have one all the same, and why not.
+type Room =
+    (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
+
+const ROOMS: &[Room] = &[
     (
         &["src/scope/", "src/host/"],
         &[
