@@ -17,6 +17,10 @@ use crate::id::{Index, NodeId, Term};
 /// The number of bytes before each payload.
 pub const HEADER: usize = crate::config::ENTRY_HEAD;
 
+/// No log has so many entries and no node comes to this term: half a million years at a quarter of a million
+/// a second. What names more was not written by a node, and counting on from it is not safe.
+pub const REACHED_MAX: u64 = 1 << 62;
+
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -91,19 +95,20 @@ impl Entries {
     ///
     /// # Errors
     /// [`Malformed`] with the first wrong byte: of a length beyond the end, an unknown kind, a term
-    /// below the one before, or an index beyond 2^64.
+    /// below the one before, or a term or an index that is not below
+    /// [`REACHED_MAX`].
     pub fn check(first: Index, bytes: Bytes) -> Result<Self, Malformed> {
         let (mut at, mut count, mut term) = (0, 0u64, Term::ZERO);
         while at < bytes.len() {
             let (entry, len) = read(first, &bytes[at..]).ok_or(Malformed(at))?;
-            if entry.term < term {
+            if entry.term < term || entry.term.0 >= REACHED_MAX {
                 return Err(Malformed(at));
             }
             term = entry.term;
             at += len;
             count += 1;
         }
-        first.0.checked_add(count).ok_or(Malformed(at))?;
+        first.0.checked_add(count).filter(|&end| end <= REACHED_MAX).ok_or(Malformed(at))?;
         Ok(Self { first, count, bytes })
     }
 
@@ -311,5 +316,15 @@ mod tests {
         }
         let entries = Entries::check(Index(u64::MAX), whole.into());
         assert!(entries.is_err(), "positions must not wrap");
+    }
+
+    #[test]
+    fn an_index_or_a_term_that_nobody_can_have_reached_is_refused() {
+        let whole = three().bytes().clone();
+        assert!(Entries::check(Index(super::REACHED_MAX - 3), whole.clone()).is_ok());
+        assert!(Entries::check(Index(super::REACHED_MAX - 2), whole.clone()).is_err());
+        let mut late = whole.to_vec();
+        late[whole.len() - HEADER - 3..][..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Entries::check(Index(5), late.into()).is_err(), "no term comes after it");
     }
 }

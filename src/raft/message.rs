@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::id::{Index, NodeId, Term};
 use crate::journal::Digest;
-use crate::raft::entries::{Entries, HEADER};
+use crate::raft::entries::{Entries, HEADER, REACHED_MAX};
 
 /// The position and term of an entry: what one log says of its end, or of the entry before others.
 #[derive(
@@ -22,6 +22,14 @@ pub struct Position {
     pub term: Term,
     /// Its index.
     pub index: Index,
+}
+
+impl Position {
+    /// Whether a node can have come so far; counting on from here is safe then.
+    #[must_use]
+    pub fn is_in_range(&self) -> bool {
+        self.term.0.max(self.index.0) < REACHED_MAX
+    }
 }
 
 impl fmt::Debug for Position {
@@ -207,6 +215,9 @@ impl Envelope {
         let at = usize::try_from(cursor.position()).unwrap_or(frame.len());
         let bulk = frame.slice(at..);
         let message = head.with(bulk)?;
+        if term.0 >= REACHED_MAX || !message.is_in_range() {
+            return Err(Malformed("a term or an index that nobody can have reached".into()));
+        }
         Ok(Self { term, message })
     }
 }
@@ -219,6 +230,28 @@ impl Message {
             Self::AppendEntries { entries, .. } => entries.bytes().len(),
             Self::Forward { commands } => commands.iter().map(|(_, c)| HEADER + c.len()).sum(),
             _ => 0,
+        }
+    }
+
+    /// Whether every term and index that it names is one that a node can have reached. (Those of
+    /// entries were checked with them.)
+    fn is_in_range(&self) -> bool {
+        match self {
+            Self::PreVote(ballot) | Self::RequestVote(ballot) => ballot.last.is_in_range(),
+            Self::AppendEntries { prev, commit, .. } => {
+                prev.is_in_range() && commit.0 < REACHED_MAX
+            }
+            Self::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
+                index.0 < REACHED_MAX
+            }
+            Self::AppendReply { outcome: AppendOutcome::Conflict { refused, hint }, .. } => {
+                refused.max(hint).0 < REACHED_MAX
+            }
+            Self::InstallSnapshot { covers, .. } | Self::InstallReply { covers, .. } => {
+                covers.is_in_range()
+            }
+            Self::ReadIndexReply { index, .. } => index.is_none_or(|index| index.0 < REACHED_MAX),
+            _ => true,
         }
     }
 
@@ -413,6 +446,43 @@ mod tests {
         for envelope in samples() {
             assert_eq!(Envelope::decode(&envelope.encode()).as_ref(), Ok(&envelope));
         }
+    }
+
+    /// Each word of a frame that holds a term or an index is made the greatest of all, one at a time.
+    #[test]
+    fn a_term_or_an_index_that_nobody_can_have_reached_is_refused() {
+        let far = u64::MAX;
+        let beyond = [
+            Position { term: Term(far), index: Index(7) },
+            Position { term: Term(2), index: Index(far) },
+        ];
+        let mut messages = vec![
+            Message::AppendReply { round: 1, outcome: AppendOutcome::Matched(Index(far)) },
+            Message::ReadIndexReply { id: 1, index: Some(Index(far)) },
+        ];
+        for (refused, hint) in [(Index(far), Index(1)), (Index(1), Index(far))] {
+            let outcome = AppendOutcome::Conflict { refused, hint };
+            messages.push(Message::AppendReply { round: 1, outcome });
+        }
+        for last in beyond {
+            let entries = Entries::none(Index(last.index.0.saturating_add(1)));
+            let commit = Index(1);
+            messages.extend([
+                Message::PreVote(Ballot { last, transfer: false }),
+                Message::RequestVote(Ballot { last, transfer: false }),
+                Message::AppendEntries { prev: last, commit, round: 1, entries },
+                Message::InstallReply { covers: last, have: INSTALLED, round: 1 },
+            ]);
+        }
+        let commit = Index(far);
+        let (prev, entries) = (Position::default(), Entries::none(Index(1)));
+        messages.push(Message::AppendEntries { prev, commit, round: 1, entries });
+        for message in messages {
+            let envelope = Envelope { term: Term(3), message };
+            assert!(Envelope::decode(&envelope.encode()).is_err(), "{envelope:?}");
+        }
+        let envelope = Envelope { term: Term(far), message: Message::TimeoutNow };
+        assert!(Envelope::decode(&envelope.encode()).is_err());
     }
 
     #[test]

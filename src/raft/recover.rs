@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::Fatal;
-use crate::id::Index;
+use crate::id::{Index, Term};
 use crate::journal::{Journal, Options, Record};
 use crate::raft::core::{Core, Recovered};
 use crate::raft::event::Event as Told;
@@ -88,6 +88,10 @@ impl Replay<'_> {
     fn take(&mut self, record: Record) -> Result<(), Fatal> {
         let name = || format!("the journal's record {}", record.lsn.0);
         let read = |error: std::io::Error| damaged(&name(), &error.to_string());
+        let reached = |term: Term, index: Index| match (Position { term, index }).is_in_range() {
+            true => Ok(()),
+            false => Err(damaged(&name(), "a term or an index that nobody can have reached")),
+        };
         match record.kind {
             RECORD_ENTRIES => {
                 let replayed = self.log.replay(record.lsn, record.payload.clone());
@@ -96,10 +100,13 @@ impl Replay<'_> {
             }
             RECORD_HARD_STATE => {
                 self.hard_state = borsh::from_slice(&record.payload).map_err(read)?;
+                reached(self.hard_state.term, Index::ZERO)?;
             }
             RECORD_CHECKPOINT => {
-                let checkpoint = borsh::from_slice(&record.payload).map_err(read)?;
+                let checkpoint: Checkpoint = borsh::from_slice(&record.payload).map_err(read)?;
                 self.check(&checkpoint)?;
+                reached(checkpoint.hard_state.term, Index::ZERO)?;
+                reached(checkpoint.snapshot.term, checkpoint.snapshot.index)?;
                 self.hard_state = checkpoint.hard_state;
                 self.log.follow(checkpoint.snapshot);
                 self.checkpoint = Some(checkpoint);
@@ -157,6 +164,10 @@ fn restore<H: AnyMachine>(
             meta.cluster, config.cluster
         )));
     }
+    if !meta.covers.is_in_range() {
+        let why = "it ends at a term or an index that nobody can have reached";
+        return Err(damaged("the snapshot", why));
+    }
     machine.borrow_mut().restore(&read_all(&snapshot)?).map_err(Fatal::Restore)?;
     Ok(meta.covers)
 }
@@ -190,5 +201,39 @@ fn tell_log(core: &Core, mut index: Index) {
             core.observer.tell(|| Told::Appended { index: entry.index, term, digest });
             index = entry.index.next();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ClusterId, NodeId};
+    use crate::journal::Lsn;
+
+    #[test]
+    fn a_record_of_what_nobody_can_have_reached_is_refused() {
+        let config = Config::new(NodeId(1), ClusterId(1), [NodeId(1)]).expect("a configuration");
+        let taken = |term, snapshot: Position| {
+            let hard_state = HardState { term: Term(term), vote: None };
+            let members = vec![NodeId(1)];
+            let Config { cluster, node, .. } = config;
+            let checkpoint = Checkpoint { cluster, node, members, hard_state, snapshot };
+            let records = [
+                (RECORD_HARD_STATE, borsh::to_vec(&hard_state)),
+                (RECORD_CHECKPOINT, borsh::to_vec(&checkpoint)),
+            ];
+            let log = Log::empty(1 << 20);
+            let (config, checkpoint) = (&config, None);
+            let mut replay = Replay { config, log, checkpoint, hard_state: HardState::default() };
+            records.map(|(kind, payload)| {
+                let payload = payload.expect("memory does not refuse a write").into();
+                replay.take(Record { lsn: Lsn(1), kind, payload }).is_ok()
+            })
+        };
+        let at = |term, index| Position { term: Term(term), index: Index(index) };
+        assert_eq!(taken(3, at(2, 7)), [true, true]);
+        assert_eq!(taken(u64::MAX, at(2, 7)), [false, false]);
+        assert_eq!(taken(3, at(u64::MAX, 7)), [true, false]);
+        assert_eq!(taken(3, at(2, u64::MAX)), [true, false]);
     }
 }
