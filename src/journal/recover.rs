@@ -85,6 +85,11 @@ pub(crate) fn recover(disk: &Disk, replay: Replay<'_>) -> Result<Recovered, Fata
         let end = candidates.get(at + 1).map(|next| next.head.previous_end);
         last_batch = recovered.segment(candidate, end, replay)?;
     }
+    if let Some(last) = candidates.last()
+        && recovered.generation >= sector::GENERATION_MAX
+    {
+        return Err(damaged(&last.name, 0, "no journal comes to such a generation"));
+    }
     if let Some(name) = &headless {
         recovered.torn(name, 0);
     }
@@ -275,4 +280,28 @@ fn sealed(name: &str, walk: &Walk<'_>, end: u32) -> Result<(), Fatal> {
 fn rot(name: &str, position: u32) -> Fatal {
     let why = "a sector is neither empty nor does it match its checksum";
     damaged(name, offset(position), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_that_leaves_no_room_for_the_next_is_refused() {
+        let found = |generation| {
+            let (journal, sequence, sectors) = (7, 1, 8);
+            let head = SegmentHead { journal, sequence, first: Lsn(1), previous_end: 0, sectors };
+            let mut raw = head.encode(generation);
+            raw.resize(8 * SECTOR, 0);
+            let disk = Disk::memory();
+            let file = disk.create(&segment::name(1)).expect("memory takes a file");
+            file.write_at(0, &raw).expect("memory takes a write");
+            recover(&disk, &mut |_| Ok(())).map(|recovered| recovered.generation)
+        };
+        let last = sector::GENERATION_MAX - 1;
+        assert!(found(last).is_ok_and(|generation| generation == last));
+        for generation in [sector::GENERATION_MAX, u32::MAX >> 1] {
+            assert!(matches!(found(generation), Err(Fatal::Damaged { .. })), "{generation}");
+        }
+    }
 }

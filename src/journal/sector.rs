@@ -19,6 +19,10 @@ pub(crate) const BODY: usize = 504;
 /// Where the checksum stands.
 const CHECK: usize = 508;
 
+/// A journal that has come to this generation is not opened any more: so many more segments can be
+/// begun in one life, and a stamp has room for no more than that.
+pub(crate) const GENERATION_MAX: u32 = 1 << 30;
+
 /// What a sector says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {

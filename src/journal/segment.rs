@@ -13,6 +13,8 @@ use super::sector::{self, Found, SECTOR, Stamp};
 const MAGIC: &[u8; 8] = b"quorate\n";
 /// The version of the format that this code writes, and the only one that it reads.
 pub(crate) const VERSION: u32 = 1;
+/// No journal comes so far: 140 years at a thousand million records a second.
+const LSN_MAX: u64 = 1 << 62;
 /// Distance of two remembered positions: what a lookup reads at most besides the batch itself.
 const SPARSE: u32 = 128;
 
@@ -78,6 +80,9 @@ impl SegmentHead {
                 "{file} has version {version} of the journal's format; this program reads version \
                  {VERSION}: use the program that wrote it"
             )));
+        }
+        if head.sectors == 0 || !(1..LSN_MAX).contains(&head.first.0) {
+            return Err(damaged(file, 0, "the head of the segment says what cannot be"));
         }
         Ok((head, stamp.generation))
     }
@@ -213,4 +218,24 @@ pub(crate) fn damaged(file: &str, offset: u64, why: &str) -> Fatal {
 /// A failed operation on a file.
 pub(crate) fn failed(what: &str, file: &str, error: &std::io::Error) -> Fatal {
     Fatal::Disk { what: format!("{what} {file}"), error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_says_what_cannot_be_is_refused_though_its_checksum_is_right() {
+        let (sequence, first, sectors) = (1, Lsn(1), 8);
+        let good = SegmentHead { journal: 7, sequence, first, previous_end: 0, sectors };
+        assert!(SegmentHead::decode("a", &good.encode(1)).is_ok_and(|read| read == (good, 1)));
+        for bad in [
+            SegmentHead { sectors: 0, ..good },
+            SegmentHead { first: Lsn(0), ..good },
+            SegmentHead { first: Lsn(u64::MAX), ..good },
+        ] {
+            let refused = SegmentHead::decode("a", &bad.encode(1));
+            assert!(matches!(refused, Err(Fatal::Damaged { .. })), "{bad:?}: {refused:?}");
+        }
+    }
 }
