@@ -43,6 +43,16 @@ impl Version {
         self.version != 0
     }
 
+    /// Whether its numbers can be those of a key that was last changed up to a revision.
+    pub(super) fn fits(&self, revision: i64) -> bool {
+        let Self { create, modified, version, .. } = *self;
+        let right = match version {
+            0 => create == 0 && self.lease == 0 && self.value.is_empty() && 0 <= modified,
+            _ => version > 0 && 0 < create && create <= modified,
+        };
+        right && modified <= revision
+    }
+
     pub(super) fn named(&self, key: &Blob) -> KeyValue {
         KeyValue {
             key: key.clone(),

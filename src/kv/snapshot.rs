@@ -10,7 +10,7 @@
 //! itself. Equal states have equal bytes.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -22,6 +22,9 @@ use super::lease::{Lease, Leases};
 use super::types::{Blob, Limits};
 
 const FORMAT: u8 = 1;
+
+/// Revisions and generations come after each other for ever; none of ours comes here.
+const COUNTED_MAX: i64 = 1 << 62;
 
 /// Bytes of one chunk, more or less: what the journal and the network like to carry at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -205,19 +208,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Core, String> {
             header.format
         ));
     }
+    if !(1..COUNTED_MAX).contains(&header.revision)
+        || !(-1..=header.revision).contains(&header.compacted)
+    {
+        return Err(contradiction("the revisions"));
+    }
     let mut core = Core::new(header.limits);
     core.revision = header.revision;
     core.history = History::new(header.compacted);
-    core.leases = Leases::restored(header.lease_last);
-    for record in header.leases {
-        let lease = Lease {
-            ttl_s: record.ttl_s,
-            remaining_s: record.remaining_s,
-            generation: record.generation,
-            keys: Default::default(),
-        };
-        core.leases.insert(record.id, lease);
-    }
+    core.leases = read_leases(&header)?;
     read_keys(&mut core, &mut reader, header.keys)?;
     for _ in 0..header.changes {
         read_change(&mut core, &mut reader)?;
@@ -229,12 +228,39 @@ pub(super) fn read(bytes: &[u8]) -> Result<Core, String> {
     Ok(core)
 }
 
+/// The same words about whatever does not fit the rest of a snapshot.
+fn contradiction(what: &str) -> String {
+    format!("the snapshot contradicts itself: {what} cannot be")
+}
+
+fn read_leases(header: &Header) -> Result<Leases, String> {
+    let mut leases = Leases::restored(header.lease_last);
+    let mut generations = BTreeSet::new();
+    let given = |record: &LeaseRecord| (1..=header.lease_last).contains(&record.generation);
+    let timed = |record: &LeaseRecord| (1..=record.ttl_s).contains(&record.remaining_s);
+    let fits = |record| given(record) && timed(record);
+    if header.lease_last >= COUNTED_MAX as u64
+        || !header.leases.iter().all(fits)
+        || !header.leases.is_sorted_by(|one, next| one.id < next.id)
+        || !header.leases.iter().all(|record| generations.insert(record.generation))
+    {
+        return Err(contradiction("the leases"));
+    }
+    for &LeaseRecord { id, ttl_s, remaining_s, generation } in &header.leases {
+        leases.insert(id, Lease { ttl_s, remaining_s, generation, keys: BTreeSet::new() });
+    }
+    Ok(leases)
+}
+
 fn read_keys(core: &mut Core, reader: &mut Reader<'_>, count: u64) -> Result<(), String> {
     let mut items: Vec<(Blob, Item)> = Vec::new();
     for _ in 0..count {
         let (key, head) = reader.version()?;
         if !head.exists() || items.last().is_some_and(|(last, _)| *last >= key) {
             return Err("the keys of the snapshot are out of order".into());
+        }
+        if !head.fits(core.revision) || core.leases.check(head.lease).is_err() {
+            return Err(contradiction("a key"));
         }
         core.live += 1;
         core.live_bytes += live_cost(&key, &head.value);
@@ -249,6 +275,11 @@ fn read_change(core: &mut Core, reader: &mut Reader<'_>) -> Result<(), String> {
     let (revision, deleted) = reader.field()?;
     let (name, before) = reader.version()?;
     let seq = core.history.end();
+    let last = seq.checked_sub(1).and_then(|last| core.history.get(last));
+    let begin = last.map_or(core.history.compacted().max(1), |last| last.revision);
+    if !(begin..=core.revision).contains(&revision) || !before.fits(revision) {
+        return Err(contradiction("a change"));
+    }
     let known = core.items.get_key_value(&name).map(|(key, _)| key.clone());
     let key = known.unwrap_or(name);
     let absent = Version::absent(&core.empty, revision);

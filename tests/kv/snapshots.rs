@@ -137,6 +137,35 @@ fn a_damaged_snapshot_is_refused_and_the_state_stays() {
     }
 }
 
+/// What restores must be a state that the store can go on from: these once did, and it could not.
+#[test]
+fn a_snapshot_that_contradicts_itself_is_refused() {
+    let mut m = Machine::new();
+    m.grant(3, 60);
+    m.put("a", "1");
+    let bytes: Vec<u8> = m.store.snapshot().flatten().collect();
+    let (header, lease, key) = (0, 69, 69 + 32 + 16 + 2 * (4 + 1));
+    let change = key + 4 * 8;
+    for (what, at, word) in [
+        ("no revision follows", header + 1, i64::MAX),
+        ("a revision before the first", header + 1, 0),
+        ("compacted beyond the present", header + 9, 3),
+        ("no generation follows", header + 57, -1),
+        ("more time left than granted", lease + 16, 61),
+        ("a generation to come", lease + 24, 2),
+        ("created after it was changed", key, 3),
+        ("changed in a revision to come", key + 8, 3),
+        ("put less than once", key + 16, -1),
+        ("a lease that is not there", key + 24, 4),
+        ("a change to come", change, 3),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        let said = Store::new().restore(&wrong).expect_err(what);
+        assert!(said.contains("contradicts itself"), "{what}: {said}");
+    }
+}
+
 #[test]
 fn the_same_commands_twice_give_the_same_digest_and_another_one_does_not() {
     let (mut a, b) = (filled(), filled());
