@@ -198,20 +198,28 @@ impl Flags {
     /// # Errors
     /// If the file cannot be read, is not TOML or has a key that means nothing.
     pub(crate) fn gather(&self) -> Result<Values, Failure> {
+        let variable = std::env::var_os("QUORATE_CONFIG").filter(|path| !path.is_empty());
+        let Some(path) = self.config.clone().or(variable.map(PathBuf::from)) else {
+            return self.gather_with(None);
+        };
+        let text = fs::read_to_string(&path).map_err(|error| {
+            let path = path.display();
+            Failure::usage(format!("the configuration file {path} cannot be read: {error}"))
+        })?;
+        self.gather_with(Some((&path, &text)))
+    }
+
+    /// The same with a file that has been read, or with none.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub(crate) fn gather_with(&self, file: Option<(&Path, &str)>) -> Result<Values, Failure> {
         let mut values = Values::default();
         for field in FIELDS.iter().filter(|field| !field.default.is_empty()) {
             values.set(field, field.default.to_owned(), Source::Default);
         }
-        let variable = std::env::var_os("QUORATE_CONFIG").filter(|path| !path.is_empty());
-        let config = self.config.clone().or(variable.map(PathBuf::from));
-        if let Some(path) = config {
-            let text = fs::read_to_string(&path).map_err(|error| {
-                Failure::usage(format!(
-                    "the configuration file {} cannot be read: {error}",
-                    path.display()
-                ))
-            })?;
-            values.read_file(&path, &text)?;
+        if let Some((path, text)) = file {
+            values.read_file(path, text)?;
         }
         for field in FIELDS {
             match std::env::var(field.variable) {
@@ -224,6 +232,7 @@ impl Flags {
             }
         }
         values.0.extend(self.values.0.clone());
+        values.give_way("cluster_name", "cluster_id");
         Ok(values)
     }
 }
@@ -243,8 +252,11 @@ impl Values {
                 continue;
             };
             let value = match field.kind {
-                // What is not a number is refused before anything is printed.
-                Kind::Number => text.clone(),
+                // A flag may have more zeros and signs than the file. What is not a number is refused
+                // before anything is printed.
+                Kind::Number => {
+                    text.trim().parse::<u64>().map_or_else(|_| text.clone(), |n| n.to_string())
+                }
                 Kind::Text => quoted(text),
                 Kind::List => {
                     let items: Vec<_> = text.split(',').map(|item| quoted(item.trim())).collect();
@@ -254,6 +266,14 @@ impl Values {
             out += &format!("{} = {value}  # {source}\n", field.key);
         }
         out
+    }
+
+    /// A default that nobody asked for gives way to what was given in its stead.
+    fn give_way(&mut self, key: &'static str, to: &str) {
+        let is_default = |given: &Given| given.source == Source::Default;
+        if self.get(to).is_some() && self.get(key).is_some_and(is_default) {
+            self.0.remove(key);
+        }
     }
 
     fn set(&mut self, field: &'static Field, text: String, source: Source) {
@@ -315,7 +335,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIELDS, Values};
+    use super::{FIELDS, Source, Values};
     use std::path::Path;
 
     fn read(text: &str) -> Result<Values, String> {
@@ -342,6 +362,17 @@ mod tests {
             assert_eq!(text(&values), text(&again));
         }
         assert_eq!(values.get("node_id").expect("given").text, "10");
+    }
+
+    #[test]
+    fn a_number_is_printed_as_the_file_may_have_it() {
+        let mut values = Values::default();
+        let node = FIELDS.iter().find(|field| field.key == "node_id").expect("a field");
+        for text in ["007", "+7", " 7 "] {
+            values.set(node, text.into(), Source::Flag(node.flag));
+            let again = read(&values.to_toml()).expect(text);
+            assert_eq!(again.get("node_id").expect("given").text, "7", "{text}");
+        }
     }
 
     #[test]

@@ -231,17 +231,14 @@ impl Reader<'_> {
         let id = self.optional("cluster_id", wanted, |text| {
             u64::from_str_radix(text, 16).ok().filter(|&id| id > 0)
         })?;
-        let name = self.parsed::<String>("cluster_name", "a name")?;
         match id {
-            Some(_) if *self.source("cluster_name") != Source::Default => {
-                Err(Failure::usage(format!(
-                    "cluster_id ({}) and cluster_name ({}) are both given; leave one out",
-                    self.source("cluster_id"),
-                    self.source("cluster_name")
-                )))
-            }
+            Some(_) if self.0.get("cluster_name").is_some() => Err(Failure::usage(format!(
+                "cluster_id ({}) and cluster_name ({}) are both given; leave one out",
+                self.source("cluster_id"),
+                self.source("cluster_name")
+            ))),
             Some(id) => Ok(ClusterId(id)),
-            None => Ok(named_cluster(&name)),
+            None => Ok(named_cluster(&self.parsed::<String>("cluster_name", "a name")?)),
         }
     }
 
@@ -420,6 +417,18 @@ mod tests {
     fn the_id_of_a_named_cluster_never_changes() {
         assert_eq!(named_cluster("quorate"), ClusterId(0x535f_c198_fd52_ff5b));
         assert_ne!(named_cluster("ab"), named_cluster("ba"));
+    }
+
+    /// The default of `cluster_name` is printed only while it means something.
+    #[test]
+    fn what_is_printed_of_a_cluster_with_an_id_is_read_again() {
+        let command = Flags::augment_args(clap::Command::new("test").no_binary_name(true));
+        let matches = command.get_matches_from(["--cluster-id", "7"]);
+        let flags = Flags::from_arg_matches(&matches).expect("flags");
+        let printed = flags.gather().expect("values").to_toml();
+        let file = Some((std::path::Path::new("q.toml"), printed.as_str()));
+        let again = Flags::none().gather_with(file).expect("what was printed");
+        assert_eq!(Settings::new(&again).expect("settings").config.cluster, ClusterId(7));
     }
 
     #[test]
