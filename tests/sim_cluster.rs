@@ -6,7 +6,8 @@ use quorate::id::NodeId;
 use quorate::sim::cluster::Death;
 use quorate::sim::machine::{Ledger, Write};
 use quorate::sim::net::Weather;
-use quorate::sim::raft::{Cluster, Setup};
+use quorate::sim::raft::{Cluster, Raft, Setup};
+use quorate::sim::script::play;
 use quorate::sim::world::Stopped;
 
 const SPAN: Duration = Duration::from_secs(5);
@@ -118,4 +119,12 @@ fn damaged_frames_stop_nobody() {
     // A connection that has stopped in the middle of a frame is given up after some seconds.
     let next = cluster.run_until_led(SPAN * 3).expect("three nodes elect again");
     assert!(write(&cluster, next, 1), "after {leader:?}");
+}
+
+#[test]
+fn a_script_about_a_node_that_is_not_there_is_refused_in_words() {
+    for command in ["propose n6", "elect n6", "read n6"] {
+        let refused = play::<Raft>(&format!("cluster 3\n{command}\n")).expect_err(command);
+        assert!(refused.contains(&format!("line 2, `{command}`: n6 is")), "{refused}");
+    }
 }

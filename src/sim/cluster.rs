@@ -232,7 +232,7 @@ impl<P: Protocol> Cluster<P> {
     /// A node that is up.
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<P::Handle> {
-        self.slots[&node].living.as_ref().map(|living| living.handle.clone())
+        self.slots.get(&node)?.living.as_ref().map(|living| living.handle.clone())
     }
 
     /// The nodes that are up and not paused.
