@@ -67,6 +67,14 @@ pub(crate) struct Collected {
     _loan: Option<Loan>,
 }
 
+#[cfg(fuzzing)]
+impl Collected {
+    /// A body that is there without having come through a socket.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self { bytes, _loan: None }
+    }
+}
+
 /// Collects a body of at most `max` bytes. One that came in one piece is not copied.
 pub(crate) async fn collect(
     mut body: Incoming,

@@ -48,6 +48,9 @@ mod metrics;
 mod probes;
 mod route;
 mod stream;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod unwired;
 mod watch;
 
 pub use gateway::{Gateway, MemberInfo};
