@@ -5,7 +5,9 @@
 //! view changes. If one has waited for a while it is told to everybody: then no leader can ignore
 //! it unseen. Who is told a command by a peer hands it on to the leader if it has waited, so that
 //! an honest leader has what it is held responsible for; and if it has waited for long *since the
-//! leader was told*, it is neglected, which is a reason to leave the view.
+//! leader was told*, it is neglected, which is a reason to leave the view. That is so of commands
+//! that are *due*: one that may not stand in a block yet waits here, and nobody is told of it, for no
+//! leader could do anything about it.
 //!
 //! What peers hand over is bounded, peer by peer, in number and bytes, and a block takes from each
 //! in turn: whoever floods the pool has its own part of it flooded.
@@ -29,6 +31,13 @@ pub(crate) struct Bounds {
     pub(crate) command_bytes_max: usize,
     /// How many heights a command may wait.
     pub(crate) window: u64,
+}
+
+impl Bounds {
+    /// Whether a block at `height` may have a command that is valid for so long; it may be expired.
+    fn is_due(&self, until: Height, height: Height) -> bool {
+        until.0 <= height.0 + self.window
+    }
 }
 
 /// How patient a node is with a leader.
@@ -177,7 +186,7 @@ impl Pool {
 
     /// Whether a block at `height` would have a command.
     pub(crate) fn has_for(&self, height: Height) -> bool {
-        self.by_until.first().is_some_and(|(until, _)| until.0 <= height.0 + self.bounds.window)
+        self.by_until.first().is_some_and(|(until, _)| self.bounds.is_due(*until, height))
     }
 
     /// What goes into a block at `height`: from each source in turn, up to `bytes_max` of payload,
@@ -185,7 +194,7 @@ impl Pool {
     pub(crate) fn choose(&mut self, height: Height, bytes_max: usize) -> Vec<Named> {
         let fits = |id: &CommandId| {
             let until = self.entries[id].command.until;
-            until >= height && until.0 - height.0 <= self.bounds.window
+            until >= height && self.bounds.is_due(until, height)
         };
         let later = self.queues.range(self.turn..).map(|(&source, _)| source);
         let earlier = self.queues.range(..self.turn).map(|(&source, _)| source);
@@ -265,18 +274,20 @@ impl Pool {
         commands
     }
 
-    /// Old commands of peers that the leader is to be told now.
-    pub(crate) fn relay_due(&mut self, now: Time) -> Vec<Command> {
+    /// Old commands of peers that a block at `height` may have, and that the leader is to be told
+    /// now.
+    pub(crate) fn relay_due(&mut self, height: Height, now: Time) -> Vec<Command> {
         let Some(leader) = self.leader.filter(|&leader| leader != self.me) else {
             return Vec::new();
         };
-        let (me, patience) = (self.me, self.patience);
-        let is_due = |entry: &&mut Entry| {
+        let (me, bounds, patience) = (self.me, self.bounds, self.patience);
+        let is_old = |entry: &&mut Entry| {
             let known = entry.told.is_some_and(|(to, _)| to == leader);
             let told = known || entry.source == me || entry.source == leader;
             !told && now.since(entry.since) >= patience.relay
         };
-        let mut due: Vec<_> = self.entries.values_mut().filter(is_due).collect();
+        let is_due = |entry: &&mut Entry| bounds.is_due(entry.command.until, height);
+        let mut due: Vec<_> = self.entries.values_mut().filter(is_due).filter(is_old).collect();
         due.sort_unstable_by_key(|entry| entry.place);
         let tell = |entry: &mut Entry| {
             entry.told = Some((leader, now));
@@ -285,11 +296,13 @@ impl Pool {
         due.into_iter().take(RELAYED_MAX).map(tell).collect()
     }
 
-    /// When the present leader will have neglected a command, if nothing happens. Never if this
-    /// node leads.
-    pub(crate) fn neglected_at(&self) -> Option<Time> {
+    /// When the present leader will have neglected a command that a block at `height` may have, if
+    /// nothing happens. Never if this node leads.
+    pub(crate) fn neglected_at(&self, height: Height) -> Option<Time> {
         let leader = self.leader.filter(|&leader| leader != self.me)?;
-        let told = self.entries.values().filter_map(|entry| entry.told);
+        let due =
+            self.entries.values().filter(|entry| self.bounds.is_due(entry.command.until, height));
+        let told = due.filter_map(|entry| entry.told);
         let oldest = told.filter(|(to, _)| *to == leader).map(|(_, at)| at).min()?;
         Some(oldest + self.patience.neglect)
     }
@@ -303,6 +316,7 @@ mod tests {
     const ME: NodeId = NodeId(1);
     const LEADER: NodeId = NodeId(2);
     const PEER: NodeId = NodeId(3);
+    const NEXT: Height = Height(1);
     const SECOND: u64 = 1_000_000_000;
 
     fn pool() -> Pool {
@@ -419,16 +433,31 @@ mod tests {
         pool.led_by(LEADER);
         offer(&mut pool, PEER, command(PEER, 1, 10), 0);
         offer(&mut pool, LEADER, command(LEADER, 2, 10), 0);
-        assert_eq!(pool.neglected_at(), None, "the leader may not know it");
-        assert!(pool.relay_due(Time(SECOND - 1)).is_empty());
-        assert_eq!(numbers(&pool.relay_due(Time(SECOND))), [1], "its own it knows");
-        assert!(pool.relay_due(Time(2 * SECOND)).is_empty());
-        assert_eq!(pool.neglected_at(), Some(Time(3 * SECOND)));
+        assert_eq!(pool.neglected_at(NEXT), None, "the leader may not know it");
+        assert!(pool.relay_due(NEXT, Time(SECOND - 1)).is_empty());
+        assert_eq!(numbers(&pool.relay_due(NEXT, Time(SECOND))), [1], "its own it knows");
+        assert!(pool.relay_due(NEXT, Time(2 * SECOND)).is_empty());
+        assert_eq!(pool.neglected_at(NEXT), Some(Time(3 * SECOND)));
         pool.led_by(NodeId(4));
-        assert_eq!(pool.neglected_at(), None, "the next one has its own time");
-        assert_eq!(numbers(&pool.relay_due(Time(4 * SECOND))), [1, 2]);
+        assert_eq!(pool.neglected_at(NEXT), None, "the next one has its own time");
+        assert_eq!(numbers(&pool.relay_due(NEXT, Time(4 * SECOND))), [1, 2]);
         pool.remove(command(PEER, 1, 10).id);
         pool.remove(command(LEADER, 2, 10).id);
-        assert_eq!(pool.neglected_at(), None);
+        assert_eq!(pool.neglected_at(NEXT), None);
+    }
+
+    /// Else whoever offers commands of a later time would depose every leader.
+    #[test]
+    fn commands_that_are_not_due_depose_nobody() {
+        let mut pool = pool();
+        pool.led_by(LEADER);
+        let early = Command { until: Height(300), ..command(PEER, 1, 10).command };
+        assert!(offer(&mut pool, PEER, early.into(), 0), "this node may be behind");
+        assert!(pool.relay_due(Height(43), Time(9 * SECOND)).is_empty());
+        assert_eq!(pool.neglected_at(Height(43)), None);
+        assert!(pool.choose(Height(43), 1000).is_empty(), "no leader could decide it");
+        assert_eq!(numbers(&pool.relay_due(Height(44), Time(10 * SECOND))), [1]);
+        assert_eq!(pool.neglected_at(Height(44)), Some(Time(12 * SECOND)), "from then on");
+        assert_eq!(pool.neglected_at(Height(43)), None, "what was told too early does not count");
     }
 }

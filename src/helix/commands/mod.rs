@@ -10,7 +10,7 @@
 //! - `mempool`: the commands that wait for a block; `requests`, `reads`: the clients that wait;
 //! - `service`: making, judging and applying blocks; `app_message`: what the nodes tell each other.
 
-mod app_message;
+pub(crate) mod app_message;
 pub mod batch;
 mod mempool;
 pub mod node;

@@ -223,7 +223,7 @@ impl<M: StateMachine> Service<M> {
 
     /// Wants a block to be made, unless somebody wants one already.
     pub(crate) fn want_block(&self) {
-        if self.pool.borrow().is_empty() {
+        if !self.pool.borrow().has_for(self.decided().next()) {
             self.mark(Vec::new());
             self.wake.notify();
         }
@@ -263,6 +263,11 @@ impl<M: StateMachine> Service<M> {
     /// The last height of which this node knows that it is decided.
     fn decided(&self) -> Height {
         self.progress.get().height.max(self.recovered.get())
+    }
+
+    /// The height of the block that is applied next.
+    fn next_height(&self) -> Height {
+        self.progress.get().height.next()
     }
 
     /// Makes the command that stands for a request from now on.

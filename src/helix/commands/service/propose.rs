@@ -63,8 +63,7 @@ impl<M: StateMachine> Service<M> {
         let end = end.map_or(Time::NEVER, |patience| self.clock.now() + patience);
         loop {
             let changed = self.changed.listen();
-            let height = self.progress.get().height.next();
-            if self.pool.borrow().has_for(height) || self.clock.now() >= end {
+            if self.pool.borrow().has_for(self.next_height()) || self.clock.now() >= end {
                 return;
             }
             first(changed, self.clock.sleep_until(end)).await;
@@ -74,7 +73,7 @@ impl<M: StateMachine> Service<M> {
     pub(super) async fn neglected(&self) {
         loop {
             let now = self.clock.now();
-            let at = self.pool.borrow().neglected_at();
+            let at = self.pool.borrow().neglected_at(self.next_height());
             if at.is_some_and(|at| at <= now) {
                 return;
             }

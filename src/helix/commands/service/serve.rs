@@ -93,7 +93,7 @@ impl<M: StateMachine> Service<M> {
             for message in with_commands(&spread, self.options.batch_bytes_max / 2) {
                 self.peers.iter().for_each(|&peer| engine.tell(peer, message.clone()));
             }
-            let relayed = self.pool.borrow_mut().relay_due(now);
+            let relayed = self.pool.borrow_mut().relay_due(self.next_height(), now);
             self.tell_leader(engine, &relayed);
             self.look.set(Time::NEVER);
         }
