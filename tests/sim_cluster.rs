@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate::id::NodeId;
+use quorate::raft::Role;
 use quorate::sim::cluster::Death;
 use quorate::sim::machine::{Ledger, Write};
 use quorate::sim::net::Weather;
@@ -127,4 +128,31 @@ fn a_script_about_a_node_that_is_not_there_is_refused_in_words() {
         let refused = play::<Raft>(&format!("cluster 3\n{command}\n")).expect_err(command);
         assert!(refused.contains(&format!("line 2, `{command}`: n6 is")), "{refused}");
     }
+}
+
+/// An operator starts a node a second time, elsewhere and on an empty disk. Its two lives vote for two
+/// leaders of one term, and the second leader has nothing of what the first one has acknowledged.
+/// Nothing tells raft that a name is there twice, so today the checker must find a broken rule.
+#[test]
+fn two_nodes_of_one_name_lose_what_was_acknowledged() {
+    let [one, two, three] = [1, 2, 3].map(NodeId);
+    let mut cluster = Cluster::new(1, Setup::default(), Ledger::default);
+    cluster.run_twice(three, &[two]);
+    cluster.partition(&[one], &[two]);
+    cluster.start(one).expect("an empty disk");
+    cluster.start(three).expect("two empty disks");
+    assert_eq!(cluster.run_until_led(SPAN), Some(one), "by its own vote and one of node 3");
+    assert!(write(&cluster, one, 1), "acknowledged");
+    cluster.start(two).expect("an empty disk");
+    assert_eq!(cluster.world().run_for(SPAN), Stopped::Violated);
+    let broken = cluster.world().violation().expect("it says so");
+    assert_eq!(broken.invariant, "I6", "node 3 votes twice in a term");
+    // What comes of it: time goes on.
+    let until = cluster.world().now() + SPAN;
+    while cluster.world().turn(until) {}
+    let status = |node| cluster.node(node).expect("it is up").status();
+    assert_eq!([one, two].map(|node| status(node).role), [Role::Leader; 2]);
+    assert_eq!(status(one).term, status(two).term);
+    let other = cluster.node(two).expect("it is up");
+    assert_eq!(other.read_stale(|ledger| ledger.writes().len()), 0, "the write is lost there");
 }

@@ -359,6 +359,11 @@ impl<P: Protocol> Cluster<P> {
         Probe::new((self.make)(), node, checker, self.always.clone())
     }
 
+    /// A machine that nobody watches.
+    pub(crate) fn unwatched(&self) -> P::Machine {
+        (self.make)()
+    }
+
     /// What writes down and checks what a node tells.
     pub(crate) fn observer(&self, node: NodeId) -> Observer<P::Event> {
         let (trace, checker) = (self.world.trace().clone(), self.world.checker().clone());

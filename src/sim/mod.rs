@@ -15,6 +15,7 @@
 //! - [`world`]: the loop that moves it all;
 //! - [`protocol`]: the one interface between what is shared and what only a protocol has;
 //! - [`cluster`]: nodes in a world, and the trouble they can be given;
+//! - `twins`: two engines behind one name;
 //! - [`trace`]: one notation for what happens, and its hash; [`picture`] draws it;
 //! - [`checks`], [`history`]: what invariants are to the world, and those of the clients;
 //! - [`waits`]: nobody waits for ever;
@@ -42,6 +43,7 @@ pub mod raft;
 pub mod script;
 pub mod storm;
 pub mod trace;
+mod twins;
 pub mod waits;
 pub mod workload;
 pub mod world;

@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use crate::config::{Limits, Slices, Timing};
+use crate::config::{Config, Limits, Slices, Timing};
+use crate::env::Env;
+use crate::env::net::Wire;
+use crate::error::Fatal;
 use crate::id::{NodeId, Term};
-use crate::raft::Role;
 use crate::raft::message::{Envelope, Message};
+use crate::raft::{Node, Observer, Role};
 use crate::sim::cluster;
 use crate::sim::draws::Draws;
 use crate::sim::machine::Digest;
 use crate::sim::net::Flight;
 use crate::sim::raft::protocol::Raft;
+use crate::sim::twins::{Boxed, beside};
 use crate::sim::world::Stopped;
 
 /// Raft nodes and the world they live in.
@@ -33,6 +37,13 @@ impl Default for Settings {
     fn default() -> Self {
         Self { timing: Timing::LAN, limits: Limits::default() }
     }
+}
+
+/// What a node of raft has that outlives its lives.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// With whom its twin speaks; it has none if that is nobody.
+    pub(crate) speaks_with: Vec<NodeId>,
 }
 
 /// Limits of scenarios, so small that everything that takes long in production happens all the time: snapshots,
@@ -82,6 +93,31 @@ pub fn any_limits(draws: &Draws) -> Limits {
 }
 
 impl<M: Digest> Cluster<M> {
+    /// From its next start on the node runs twice under its one name, as by an operator's mistake:
+    /// once more on an empty disk. With these peers speaks that second one, and with all others the
+    /// first. What the second one tells is not checked.
+    pub fn run_twice(&mut self, node: NodeId, second_speaks_with: &[NodeId]) {
+        self.world()
+            .note(format!("{node:?} is two, and {second_speaks_with:?} hear the other one"));
+        self.own_mut(node).speaks_with = second_speaks_with.to_vec();
+    }
+
+    /// The second life of a node that runs twice.
+    pub(super) fn twin(
+        &self,
+        config: &Config,
+        env: &Env,
+        wire: &Wire,
+    ) -> Result<Option<(Boxed, Wire)>, Fatal> {
+        if self.own(config.node).speaks_with.is_empty() {
+            return Ok(None);
+        }
+        let (env, wire) = beside(env, wire);
+        let observer = Observer::default();
+        let (_, life) = Node::start(config.clone(), env, self.unwatched(), observer)?;
+        Ok(Some((Box::pin(life), wire)))
+    }
+
     /// Hands the node a word of `from` in a later term than its own: whatever its role, it ends.
     pub fn overtake(&self, node: NodeId, from: NodeId) {
         if let Some(handle) = self.node(node) {

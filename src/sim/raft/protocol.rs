@@ -18,12 +18,13 @@ use crate::sim::machine::{Digest, Ledger, Probe};
 use crate::sim::net::Flight;
 use crate::sim::protocol::{Birth, Life, Protocol};
 use crate::sim::raft::checker::{Checker, Coverage};
-use crate::sim::raft::cluster::{Cluster, Settings, Setup, any_limits};
+use crate::sim::raft::cluster::{Cluster, Settings, Setup, Slot, any_limits};
 use crate::sim::raft::events::kind_of;
 use crate::sim::raft::faults::Trouble;
 use crate::sim::raft::known;
 use crate::sim::storm::known::Known;
 use crate::sim::storm::{self, Outcome, Storm};
+use crate::sim::twins::{Boxed, pair};
 use crate::sim::waits::Patience;
 use crate::sim::workload::Workload;
 use crate::sim::world::World;
@@ -48,7 +49,7 @@ impl<M: Digest> Protocol for Raft<M> {
     type Event = Event;
     type Checker = Checker;
     type Handle = Node<Probe<M>>;
-    type Slot = ();
+    type Slot = Slot;
 
     const NODES: u64 = 3;
 
@@ -56,7 +57,9 @@ impl<M: Digest> Protocol for Raft<M> {
         Checker::new(usize::try_from(setup.nodes).unwrap_or(usize::MAX))
     }
 
-    fn slot(_: NodeId, _: &World<Checker>, _: &Setup<M>) {}
+    fn slot(_: NodeId, _: &World<Checker>, _: &Setup<M>) -> Slot {
+        Slot::default()
+    }
 
     fn start(cluster: &Cluster<M>, birth: Birth) -> Result<Life<Self>, Fatal> {
         let Birth { node: id, env, wire, cancel_injector, .. } = birth;
@@ -65,17 +68,22 @@ impl<M: Digest> Protocol for Raft<M> {
             .and_then(|config| config.with_timing(timing))
             .map_err(Fatal::Mismatch)?;
         config.limits = limits;
+        let twin = cluster.twin(&config, &env, &wire)?;
         let (node, life) = Node::start(config, env, cluster.machine(id), cluster.observer(id))?;
         node.expose_to(cancel_injector);
         let served = Some(node.clone().into());
-        Ok(Life { handle: node, node: served, future: Box::pin(life), wire })
+        let (future, wire) = match (twin, cluster.own(id).speaks_with.clone()) {
+            (Some(twin), with) => pair((Box::pin(life), wire), twin, move |p| with.contains(&p)),
+            (None, _) => (Box::pin(life) as Boxed, wire),
+        };
+        Ok(Life { handle: node, node: served, future, wire })
     }
 
     fn shutdown(handle: &Self::Handle) {
         handle.shutdown();
     }
 
-    fn wipe((): &()) {}
+    fn wipe(_: &Slot) {}
 
     fn honest(cluster: &Cluster<M>) -> Vec<NodeId> {
         cluster.members()
