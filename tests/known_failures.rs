@@ -16,7 +16,7 @@ use quorate::sim::storm::known::Known;
 /// Prints which of the first seeds break what.
 fn find<P: Protocol<Machine = Ledger>>(mut known: Known<P>) {
     let mut found = 0;
-    for seed in 1..=60 {
+    for seed in 1..=120 {
         known.seed = seed;
         if let Err(failure) = storm::run(seed, &known.options()) {
             println!("{}: seed {seed}, {} nodes: {}", known.name, known.nodes, failure.violation);

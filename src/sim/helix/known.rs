@@ -28,12 +28,13 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
         invariant,
     };
     let fault = Weakness::Fault;
+    let liar = |lie| Weakness::Own(Own::Liar(lie));
     vec![
         known(
             "views that grew while there was no quorum delay the healing",
             Weakness::Own(Own::GrownViews),
             4,
-            46,
+            91,
             "I12",
         ),
         known("blocks are read and served in one poll", Weakness::Own(Own::SlowReads), 4, 4, "I12"),
@@ -44,13 +45,21 @@ pub(super) fn known<M: Digest>() -> Vec<Known<Helix<M>>> {
             4,
             "I6",
         ),
-        known(
-            "a journal that is cut short is taken for torn",
-            fault(Fault::Shortened),
-            4,
-            21,
-            "I6",
-        ),
+        known("a journal that is cut short is taken for torn", fault(Fault::Shortened), 4, 4, "I6"),
         known("a small disk is full for ever", fault(Fault::Small), 4, 1, "I9"),
+        known(
+            "a peer that serves one block at a time is asked again and again",
+            liar(Lie::Dripper),
+            4,
+            2,
+            "I12",
+        ),
+        known(
+            "a stranger that answers in others' names shows reads an old state",
+            liar(Lie::Copyist),
+            4,
+            1,
+            "I8",
+        ),
     ]
 }

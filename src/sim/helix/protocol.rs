@@ -15,6 +15,7 @@ use crate::id::{Height, NodeId};
 use crate::sim::checks::Checked;
 use crate::sim::cluster;
 use crate::sim::draws::Draws;
+use crate::sim::helix::adversary::Lie;
 use crate::sim::helix::cast::{Cast, Choices, any_schedule, bears, choose_liars};
 use crate::sim::helix::checker::{Checker, Coverage};
 use crate::sim::helix::cluster::{Cluster, Settings, Setup, Slot, TIMING};
@@ -82,9 +83,16 @@ impl<M: Digest> Protocol for Helix<M> {
         let mut config = Config::new(id, INSTANCE, cluster.members()).map_err(Fatal::Mismatch)?;
         let Settings { timing, limits, .. } = cluster.setup().protocol;
         (config.timing, config.limits) = (timing, limits);
-        let (handle, node, future) = cluster.engine(id, config, env)?;
+        let slot = cluster.own(id);
+        let is_two = slot.lie == Some(Lie::Twins);
+        let twin = is_two.then(|| cluster.twin(config.clone(), &env, &wire)).transpose()?;
+        let (handle, node, future) = cluster.engine(config, env, &slot.test_app)?;
         handle.expose_to(cancel_injector);
-        let (future, wire) = match cluster.own(id).trick.take() {
+        let (future, wire) = match twin {
+            None => (future, wire),
+            Some(twin) => cluster.twins((future, wire), twin),
+        };
+        let (future, wire) = match slot.trick.take() {
             None => (future, wire),
             Some(trick) => cluster.lie(id, trick, future, wire),
         };
@@ -149,7 +157,11 @@ impl<M: Digest> Protocol for Helix<M> {
         match weakness {
             Own::Liar(lie) => options.protocol.lies = vec![*lie],
             Own::GrownViews => options.protocol.grown_views = true,
-            Own::SlowReads => options.protocol.slow_reads = true,
+            Own::SlowReads => {
+                // It shows where somebody asks for blocks again and again.
+                options.protocol.lies = vec![Lie::Poisoner];
+                options.protocol.slow_reads = true;
+            }
         }
     }
 

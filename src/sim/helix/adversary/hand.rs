@@ -1,7 +1,7 @@
 //! What a liar can do, and the loop that lets it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::env::net::{Net, Wire};
-use crate::env::{Clock, Rng};
+use crate::env::{Clock, Rng, Time};
 use crate::helix::Event;
 use crate::helix::protocol::block::{Block, Hash};
 use crate::helix::protocol::committee::Committee;
@@ -71,6 +71,8 @@ pub struct Hand {
     pub view: View,
     /// Of the last proposal of a first view: its height, the block before it, and who leads.
     pub ground: Option<(Height, Hash, NodeId)>,
+    /// What it will send, when, and to whom.
+    pub(crate) later: BTreeMap<(Time, u64), (NodeId, Message)>,
     pub(crate) clock: Clock,
     pub(crate) network: Rc<RefCell<Network>>,
     pub(crate) trace: Rc<Trace<Event>>,
@@ -100,6 +102,30 @@ impl Hand {
         let first = members.iter().position(|member| member.node == leader)?;
         members.rotate_left(first);
         Some((Committee::new(members).ok()?, previous))
+    }
+
+    /// A view to come that it leads itself, if it is in the committee.
+    #[must_use]
+    pub fn next_lead(&self, committee: &Committee) -> View {
+        let count = committee.members().len() as u64;
+        let place = committee.place(self.me).map_or(0, |place| place as u64);
+        let turn = self.view.0 / count + self.rng.within(0..=1);
+        View((turn * count + place).max(1))
+    }
+
+    /// Sends a word to one node, but not yet.
+    pub fn send_later(&mut self, span: Duration, to: NodeId, message: Message) {
+        let (at, number) = (self.clock.now() + span, self.rng.u64());
+        self.later.insert((at, number), (to, message));
+    }
+
+    fn send_due(&mut self) {
+        while let Some(first) = self.later.first_entry()
+            && first.key().0 <= self.clock.now()
+        {
+            let (to, message) = first.remove();
+            self.send(to, &message);
+        }
     }
 
     /// Sends a word to one node.
@@ -180,7 +206,9 @@ pub async fn perform(mut trick: Box<dyn Trick>, mut hand: Hand, outer: Net, pupp
     let mut next = hand.clock.now() + IDLE;
     loop {
         let clock = hand.clock.clone();
-        first(wake.notified(), clock.sleep_until(next)).await;
+        let due = hand.later.first_key_value().map_or(next, |(&(at, _), _)| at.min(next));
+        first(wake.notified(), clock.sleep_until(due)).await;
+        hand.send_due();
         while let Some((from, frame)) = outer.receive() {
             let message = Envelope::decode(&frame, INSTANCE).ok();
             hand.remember(from, &frame, message.as_ref());

@@ -1,7 +1,10 @@
 //! What each liar does, in one line each; the rest is in the files below.
 
 mod blocks;
+mod clients;
+mod leaders;
 mod noise;
+mod proofs;
 mod votes;
 
 use crate::sim::helix::adversary::hand::Trick;
@@ -34,11 +37,33 @@ pub enum Lie {
     /// Hears no commands of some of the others, so that they are in none of its blocks. Where there
     /// are no commands it is honest.
     Censor,
+    /// Counts its own vote more than once: for new views, for prepared blocks, for decisions.
+    Repeater,
+    /// Shows proofs of an old view as such of a later one.
+    Redater,
+    /// Hides for some views that a block is prepared, and shows it then.
+    Concealer,
+    /// Answers the questions of reads falsely: too low, too high, and otherwise each time. Where
+    /// there are no clients it is honest.
+    Misleader,
+    /// Shows its blocks to just enough others, and commits to nothing.
+    Saboteur,
+    /// Proposes just before the view ends.
+    Dawdler,
+    /// Claims to be ahead, and serves one block at a time, as late as it may.
+    Dripper,
+    /// Offers commands that are not due yet, and such whose time is over.
+    Peddler,
+    /// Passes on what others have said, in their names, later and in another order, and answers
+    /// reads in their names.
+    Copyist,
+    /// Two honest engines behind one name, each with a part of the others.
+    Twins,
 }
 
 impl Lie {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::Mute,
         Self::Withholder,
         Self::Equivocator,
@@ -50,10 +75,21 @@ impl Lie {
         Self::Racer,
         Self::Poisoner,
         Self::Censor,
+        Self::Repeater,
+        Self::Redater,
+        Self::Concealer,
+        Self::Misleader,
+        Self::Saboteur,
+        Self::Dawdler,
+        Self::Dripper,
+        Self::Peddler,
+        Self::Copyist,
+        Self::Twins,
     ];
 
-    /// Those that speak for themselves only. What nodes say of reads is not signed, so whoever can
-    /// speak in the name of a quorum can show a client an old state.
+    /// Those that may lie where there are clients. What nodes say of reads is not signed, so whoever
+    /// can speak in the name of a quorum can show a client an old state: the copyist does, and is
+    /// among the known failures for it; the two others that speak in the name of others are left out.
     #[must_use]
     pub fn own_voice() -> Vec<Self> {
         let voices = |lie: &Self| !matches!(lie, Self::Impersonator | Self::Replayer);
@@ -75,6 +111,17 @@ impl Lie {
             Self::Racer => Box::new(votes::Racer),
             Self::Poisoner => Box::new(blocks::Poisoner),
             Self::Censor => Box::new(blocks::Censor),
+            Self::Repeater => Box::new(proofs::Repeater),
+            Self::Redater => Box::new(proofs::Redater::default()),
+            Self::Concealer => Box::new(proofs::Concealer),
+            Self::Misleader => Box::new(clients::Misleader),
+            Self::Saboteur => Box::new(leaders::Saboteur),
+            Self::Dawdler => Box::new(leaders::Dawdler),
+            Self::Dripper => Box::new(blocks::Dripper),
+            Self::Peddler => Box::new(clients::Peddler::default()),
+            Self::Copyist => Box::new(noise::Copyist::default()),
+            // It is the engines that are two.
+            Self::Twins => Box::new(noise::Honest),
         }
     }
 }

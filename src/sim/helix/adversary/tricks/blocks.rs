@@ -8,6 +8,7 @@ use crate::helix::protocol::proof::BlockProof;
 use crate::id::{Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::events::INSTANCE;
+use crate::sim::helix::settings::TIMING;
 use crate::sim::helix::test_app::TestBlock;
 
 /// Proposes bad blocks.
@@ -121,5 +122,31 @@ impl Trick for Censor {
     fn hears(&mut self, hand: &mut Hand, from: NodeId, message: &Message) -> bool {
         let ignored = hand.halves().0.contains(&from);
         !(ignored && matches!(message, Message::App(_)))
+    }
+}
+
+/// Serves one block at a time, just before it would be doubted, and claims to know more than anybody
+/// else.
+#[derive(Debug)]
+pub(super) struct Dripper;
+
+/// How far above its own tip it claims to be.
+const BOASTED: u64 = 50;
+
+impl Trick for Dripper {
+    fn says(&mut self, hand: &mut Hand, to: NodeId, message: Message) {
+        match message {
+            Message::Blocks(mut blocks) => {
+                blocks.truncate(1);
+                // Who asks waits twice as long as until a word is said again.
+                hand.send_later(TIMING.resend * 8 / 5, to, Message::Blocks(blocks));
+            }
+            Message::Tip(tip) => hand.send(to, &Message::Tip(Height(tip.0 + BOASTED))),
+            other => hand.send(to, &other),
+        }
+    }
+
+    fn idles(&mut self, hand: &mut Hand) {
+        hand.send_all(&Message::Tip(Height(hand.height.0 + BOASTED)));
     }
 }

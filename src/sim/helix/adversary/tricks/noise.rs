@@ -2,11 +2,18 @@
 
 use bytes::Bytes;
 
+use crate::helix::commands::app_message::AppMessage;
 use crate::helix::protocol::block::Hash;
 use crate::helix::protocol::message::{Envelope, HEIGHT_MAX, Kind, Message, VIEW_MAX};
 use crate::id::{ClusterId, Height, NodeId, View};
 use crate::sim::helix::adversary::hand::{Hand, Trick};
 use crate::sim::helix::events::INSTANCE;
+
+/// Says what its puppet says.
+#[derive(Debug)]
+pub(super) struct Honest;
+
+impl Trick for Honest {}
 
 /// Says nothing.
 #[derive(Debug)]
@@ -88,6 +95,55 @@ impl Trick for Replayer {
             if let Ok(message) = Envelope::decode(&frame, INSTANCE) {
                 hand.send_as(from, to, Envelope::encode(ClusterId(INSTANCE.0 + 1), &message));
             }
+        }
+    }
+}
+
+/// The copyist sends some of so many of the last frames again.
+const COPIED: usize = 60;
+
+/// Passes on what it hears in the name of who said it, later and in another order, and answers
+/// in the name of others.
+#[derive(Debug, Default)]
+pub(super) struct Copyist {
+    /// An answer that it gave a reader some time ago.
+    before: Height,
+}
+
+impl Trick for Copyist {
+    fn says(&mut self, hand: &mut Hand, to: NodeId, message: Message) {
+        if let Message::App(bytes) = &message
+            && let Some(AppMessage::Answer(number, height)) = AppMessage::decode(bytes)
+        {
+            let copy = Message::App(AppMessage::Answer(number, self.before).encode());
+            for from in hand.others() {
+                hand.send_as(from, to, Envelope::encode(INSTANCE, &copy));
+            }
+            if hand.rng.chance(50) {
+                self.before = height;
+            }
+        }
+        hand.send(to, &message);
+    }
+
+    fn hears(&mut self, hand: &mut Hand, from: NodeId, message: &Message) -> bool {
+        // Then a COMMIT comes to some before the PREPAREs that it rests on. Not each time: two of
+        // this kind would pass one on to each other for ever.
+        if matches!(message, Message::Commit { .. }) && hand.rng.chance(300) {
+            for to in hand.others() {
+                hand.send_as(from, to, Envelope::encode(INSTANCE, message));
+            }
+        }
+        true
+    }
+
+    fn idles(&mut self, hand: &mut Hand) {
+        let others = hand.others();
+        for _ in 0..4 {
+            let back = hand.rng.below(COPIED) + 1;
+            let place = hand.lore.len().checked_sub(back);
+            let Some((from, frame)) = place.map(|place| hand.lore[place].clone()) else { return };
+            hand.send_as(from, others[hand.rng.below(others.len())], frame);
         }
     }
 }

@@ -101,14 +101,6 @@ impl Forger {
         committee.just_quorum(0, changes).unwrap_or_default()
     }
 
-    /// A view to come that it leads itself.
-    fn own_view(hand: &Hand, committee: &Committee) -> View {
-        let count = committee.members().len() as u64;
-        let place = committee.place(hand.me).map_or(0, |place| place as u64);
-        let turn = hand.view.0 / count + hand.rng.within(0..=1);
-        View((turn * count + place).max(1))
-    }
-
     /// A proof that the liar's own block was prepared in a view that it led.
     fn prepared(hand: &Hand, committee: &Committee, block: &Block, view: View) -> PreparedProof {
         let signer = if hand.rng.chance(500) { &hand.signer } else { &hand.abroad };
@@ -129,7 +121,7 @@ impl Forger {
         let Some((committee, previous)) = hand.committee() else {
             return;
         };
-        let (height, view) = (hand.height, Self::own_view(hand, &committee));
+        let (height, view) = (hand.height, hand.next_lead(&committee));
         let block = hand.block(height, previous, view.0 << 8 | kind as u64);
         let hash = block.hash(INSTANCE);
         match kind {
