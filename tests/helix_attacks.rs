@@ -414,3 +414,136 @@ fn a_committee_of_three_decides_nothing_and_kills_nobody() {
     rig.cluster.start(N2).expect("a healthy disk");
     rig.check();
 }
+
+/// The liar n2 leaves for a view, by its own word only.
+fn leave(rig: &Rig, view: View, to: &[NodeId]) {
+    let change = rig.cluster.signer(N2, INSTANCE).view_change(H1, view, None);
+    rig.inject(N2, to, &Message::ViewChange { change, block: None });
+}
+
+/// The liar n2 votes for a block.
+fn vote_for(rig: &Rig, view: View, hash: Hash, to: &[NodeId]) {
+    rig.inject(N2, to, &Message::Prepare(rig.vote(N2, Kind::Prepare, view, hash)));
+    rig.inject(N2, to, &rig.commit(N2, view, hash));
+}
+
+#[test]
+fn a_member_that_is_in_a_list_twice_counts_once() {
+    let rig = decided_by_one();
+    let (view, block) = (View(5), evil(N2));
+    let own = rig.cluster.signer(N2, INSTANCE).view_change(H1, view, None);
+    let new = new_view(&rig, N2, view, vec![(N2, own); 3]);
+    rig.inject(N2, &[N3, N4], &Message::NewView(Box::new(new)));
+    rig.inject(N2, &[N3, N4], &rig.commit(N2, view, block.hash(INSTANCE)));
+    must_stand(&rig, &block);
+}
+
+#[test]
+fn a_lock_binds_however_old_it_is() {
+    let rig = decided_by_one();
+    let view = View(6);
+    leave(&rig, view, &[N3, N4]);
+    // One, two, and three times four seconds.
+    rig.run(17_000);
+    let (first, _) = rig.proposed();
+    let shown = rig.change_of(N4, view).prepared.expect("n4 shows its lock");
+    assert_eq!((shown.view, shown.hash), (V0, first.hash));
+    let begun = |from, message: &Message| match message {
+        Message::NewView(new) if from == N3 => Some((new.view, new.block.hash(INSTANCE))),
+        _ => None,
+    };
+    assert_eq!(rig.heard(begun), Some((view, first.hash)), "n3 has no choice");
+    rig.cluster.heal();
+    rig.must_go_on();
+    assert_eq!(rig.cluster.world().checker().borrow().block(H1), Some(first.hash));
+}
+
+/// Of one height: n1 alone holds a proof of the first block, of view 0. The liar n2 begins view 1
+/// with a block of its own, by right: the two others have seen nothing prepared.
+fn two_proven(stops: Stops) -> Rig {
+    let rig = Rig::new(Setup::default(), Some(N2), stops);
+    rig.run(700);
+    let own = rig.cluster.signer(N2, INSTANCE).view_change(H1, V1, None);
+    let [one, three, four] = [N1, N3, N4].map(|node| rig.change_of(node, V1));
+    let proven = [&one, &three, &four].map(|change| change.prepared.is_some());
+    assert_eq!(proven, [true, false, false]);
+    let new = new_view(&rig, N2, V1, vec![(N2, own), (N3, three), (N4, four)]);
+    rig.inject(N2, &[N3, N4], &Message::NewView(Box::new(new)));
+    rig.run(100);
+    rig
+}
+
+#[test]
+fn a_proof_that_is_dated_anew_binds_nobody() {
+    let rig = two_proven(|flight, message| match message {
+        Message::Prepare(vote) => (vote.view == V0) != (flight.to == N1),
+        Message::Commit { vote, .. } => vote.view == V0 || (vote.view == V1 && flight.to != N3),
+        Message::Tip(_) | Message::Blocks(_) => flight.from == N3,
+        _ => false,
+    });
+    rig.open();
+    let (first, block) = rig.proposed();
+    let second = evil(N2).hash(INSTANCE);
+    vote_for(&rig, V1, second, &[N3]);
+    rig.run(50);
+    assert_eq!(rig.tip(N3), H1, "the second block is decided");
+    rig.cluster.partition(&[N3], &[N1, N2, N4]);
+    let view = View(5);
+    leave(&rig, view, &[N1, N4]);
+    // One, two, and two times four seconds.
+    rig.run(12_500);
+    let [one, four] = [N1, N4].map(|node| rig.change_of(node, view));
+    let old = one.prepared.clone().expect("of view 0");
+    let proof = PreparedProof { view: View(4), ..old };
+    let own = rig.cluster.signer(N2, INSTANCE).view_change(H1, view, Some(proof));
+    let changes = vec![(N1, one), (N2, own), (N4, four)];
+    let new = rig.cluster.signer(N2, INSTANCE).new_view(H1, view, changes, block);
+    rig.inject(N2, &[N1, N4], &Message::NewView(Box::new(new)));
+    vote_for(&rig, view, first.hash, &[N1, N4]);
+    rig.run(200);
+    rig.cluster.heal();
+    rig.must_go_on();
+    assert_eq!(rig.cluster.world().checker().borrow().block(H1), Some(second));
+}
+
+/// n1 votes in view 2 for the block that it holds a proof of from view 0. If it committed to it
+/// before it holds one of view 2, n3 would decide it; and in view 3 the proof of view 1 that n4 holds
+/// would be the latest.
+#[test]
+fn nobody_commits_by_a_proof_of_an_earlier_view() {
+    let (v2, v3) = (View(2), View(3));
+    let rig = two_proven(|flight, message| match message {
+        Message::Prepare(vote) => match vote.view {
+            V0 => flight.to != N1,
+            V1 => flight.to != N4,
+            View(2) => flight.to != N3,
+            _ => false,
+        },
+        Message::Commit { vote, .. } => {
+            vote.view < V1.next() || (vote.view == View(2) && flight.to != N3)
+        }
+        Message::ViewChange { change, .. } => change.view == View(2) && flight.from == N4,
+        Message::NewView(new) => new.view == View(2) && flight.to == N4,
+        Message::Tip(_) | Message::Blocks(_) => true,
+        _ => false,
+    });
+    let (first, second) = (rig.proposed().0.hash, evil(N2).hash(INSTANCE));
+    leave(&rig, v2, &[N1, N3, N4]);
+    rig.run(1_500);
+    let again = |from, message: &Message| match message {
+        Message::NewView(new) if from == N3 => Some((new.view, new.block.hash(INSTANCE))),
+        _ => None,
+    };
+    assert_eq!(rig.heard(again), Some((v2, first)), "n4 was not heard");
+    vote_for(&rig, v2, first, &[N3]);
+    rig.run(100);
+    rig.cluster.partition(&[N3], &[N1, N2, N4]);
+    leave(&rig, v3, &[N1, N4]);
+    rig.run(3_000);
+    vote_for(&rig, v3, second, &[N1, N4]);
+    rig.run(200);
+    assert_eq!([N1, N4].map(|node| rig.tip(node)), [H1; 2], "the second block is decided");
+    rig.cluster.heal();
+    rig.must_go_on();
+    assert_eq!(rig.cluster.world().checker().borrow().block(H1), Some(second));
+}
