@@ -17,8 +17,8 @@ use crate::id::{Index, NodeId, Term};
 /// The number of bytes before each payload.
 pub const HEADER: usize = crate::config::ENTRY_HEAD;
 
-/// No log has so many entries and no node comes to this term: half a million years at a quarter of a million
-/// a second. What names more was not written by a node, and counting on from it is not safe.
+/// No log has so many entries and no node comes to this term: half a million years at a quarter of a
+/// million a second. What names more was not written by a node, and counting on from it is not safe.
 pub const REACHED_MAX: u64 = 1 << 62;
 
 /// The kind of an entry.
@@ -95,8 +95,7 @@ impl Entries {
     ///
     /// # Errors
     /// [`Malformed`] with the first wrong byte: of a length beyond the end, an unknown kind, a term
-    /// below the one before, or a term or an index that is not below
-    /// [`REACHED_MAX`].
+    /// below the one before, or a term or an index that is not below [`REACHED_MAX`].
     pub fn check(first: Index, bytes: Bytes) -> Result<Self, Malformed> {
         let (mut at, mut count, mut term) = (0, 0u64, Term::ZERO);
         while at < bytes.len() {
