@@ -13,8 +13,8 @@ use super::sector::{self, Found, SECTOR, Stamp};
 const MAGIC: &[u8; 8] = b"quorate\n";
 /// The version of the format that this code writes, and the only one that it reads.
 pub(crate) const VERSION: u32 = 1;
-/// No journal comes so far: 140 years at a thousand million records a second.
-const LSN_MAX: u64 = 1 << 62;
+/// No journal has so many records or segments: 140 years at a thousand million a second.
+const COUNTED_MAX: u64 = 1 << 62;
 /// Distance of two remembered positions: what a lookup reads at most besides the batch itself.
 const SPARSE: u32 = 128;
 
@@ -81,7 +81,8 @@ impl SegmentHead {
                  {VERSION}: use the program that wrote it"
             )));
         }
-        if head.sectors == 0 || !(1..LSN_MAX).contains(&head.first.0) {
+        let counted = |number: u64| (1..COUNTED_MAX).contains(&number);
+        if head.sectors == 0 || !counted(head.sequence) || !counted(head.first.0) {
             return Err(damaged(file, 0, "the head of the segment says what cannot be"));
         }
         Ok((head, stamp.generation))
@@ -231,6 +232,8 @@ mod tests {
         assert!(SegmentHead::decode("a", &good.encode(1)).is_ok_and(|read| read == (good, 1)));
         for bad in [
             SegmentHead { sectors: 0, ..good },
+            SegmentHead { sequence: 0, ..good },
+            SegmentHead { sequence: u64::MAX, ..good },
             SegmentHead { first: Lsn(0), ..good },
             SegmentHead { first: Lsn(u64::MAX), ..good },
         ] {
