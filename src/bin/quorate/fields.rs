@@ -328,9 +328,9 @@ fn file_text(kind: Kind, value: &DeValue<'_>) -> Result<String, &'static str> {
     }
 }
 
-/// JSON's way to quote is one of TOML's, too.
+/// JSON's way to quote is one of TOML's, too, but for one character.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_the_same() {
-        let text = "name = \"a \\\"b\\\" \\\\\"\ncluster = [\"1=a:1\", \"2=b:2\"]\nnode_id = 1_0\n";
+        let text = "name = \"a \\\"b\\\" \\\\ \\u007f\"\ncluster = [\"1=a:1\", \"2=b:2\"]\nnode_id = 1_0\n";
         let values = read(text).expect("valid");
         let again = read(&values.to_toml()).expect("valid");
         for key in ["name", "cluster", "node_id"] {
