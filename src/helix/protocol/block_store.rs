@@ -103,5 +103,30 @@ pub(crate) fn decode(lsn: Lsn, kind: u8, payload: &[u8]) -> Result<Record, Fatal
     if kind != RECORD {
         return Err(damaged(format!("a record of an unknown kind {kind}")));
     }
-    borsh::from_slice(payload).map_err(|error| damaged(error.to_string()))
+    let record: Record = borsh::from_slice(payload).map_err(|error| damaged(error.to_string()))?;
+    if !record.is_in_range() {
+        return Err(damaged("a height or a view that nobody can have reached".into()));
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helix::protocol::message::{HEIGHT_MAX, VIEW_MAX};
+    use crate::id::View;
+
+    #[test]
+    fn a_record_of_a_height_or_view_that_nobody_can_have_reached_is_refused() {
+        let is_read = |record: Record| decode(Lsn(1), RECORD, &record.encode()).is_ok();
+        let view = |view| is_read(Record::View { height: Height(1), view });
+        let decided = |height, view| {
+            let proof = BlockProof { height, view, hash: Hash::NONE, commits: vec![], seed: None };
+            is_read(Record::Decided { proof, block: None })
+        };
+        assert!(view(VIEW_MAX) && decided(HEIGHT_MAX, VIEW_MAX));
+        assert!(!view(View(u64::MAX)));
+        assert!(!decided(Height(u64::MAX), View(1)));
+        assert!(!decided(Height(1), View(u64::MAX)));
+    }
 }

@@ -10,7 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::helix::protocol::block::{Block, Hash};
 use crate::helix::protocol::evidence::Evidence;
-use crate::helix::protocol::message::Signature;
+use crate::helix::protocol::message::{HEIGHT_MAX, Signature, VIEW_MAX};
 use crate::helix::protocol::proof::{BlockProof, PreparedProof};
 use crate::id::{ClusterId, Height, NodeId, View};
 
@@ -50,6 +50,17 @@ pub(crate) enum Record {
 impl Record {
     pub(crate) fn encode(&self) -> Vec<u8> {
         borsh::to_vec(self).expect("memory does not refuse a write")
+    }
+
+    /// Whether every height and view that it names is one that a node can have reached; counting on
+    /// from here is safe then. (Only a decision may skip heights.)
+    pub(crate) fn is_in_range(&self) -> bool {
+        match self {
+            Self::View { view, .. } | Self::Vote { view, .. } => *view <= VIEW_MAX,
+            Self::Lock { proof, .. } => proof.view <= VIEW_MAX,
+            Self::Decided { proof, .. } => proof.height <= HEIGHT_MAX && proof.view <= VIEW_MAX,
+            Self::Identity { .. } | Self::Evidence(_) => true,
+        }
     }
 }
 
