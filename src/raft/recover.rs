@@ -24,7 +24,8 @@ use crate::raft::snapshot::{Meta, read_all};
 struct Replay<'a> {
     config: &'a Config,
     log: Log,
-    checkpoint: Option<Checkpoint>,
+    /// Where the furthest snapshot ends that a checkpoint names: once it was on the disk.
+    claimed: Option<Position>,
     hard_state: HardState,
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn recover<H: AnyMachine>(
     let mut replay = Replay {
         config,
         log: Log::empty(limits.cache_bytes_max),
-        checkpoint: None,
+        claimed: None,
         hard_state: HardState::default(),
     };
     let defaults = Options::default();
@@ -53,7 +54,7 @@ pub(crate) fn recover<H: AnyMachine>(
     let journal =
         Journal::open(&env.disk, &env.clock, &env.rng, options, |record| replay.take(record))?;
     let mut log = replay.log;
-    let claimed = replay.checkpoint.as_ref().map_or(Position::default(), |c| c.snapshot);
+    let claimed = replay.claimed.unwrap_or_default();
     let covers = restore(config, &journal, machine)?;
     if covers.index < claimed.index {
         let why = format!("the journal expects a snapshot up to entry {}", claimed.index);
@@ -75,7 +76,7 @@ pub(crate) fn recover<H: AnyMachine>(
         log,
         hard_state: replay.hard_state,
         applied: covers.index,
-        checkpoint_due: replay.checkpoint.is_none() || covers.index > claimed.index,
+        checkpoint_due: replay.claimed.is_none() || covers.index > claimed.index,
     };
     Ok((journal, recovered))
 }
@@ -109,7 +110,9 @@ impl Replay<'_> {
                 reached(checkpoint.snapshot.term, checkpoint.snapshot.index)?;
                 self.hard_state = checkpoint.hard_state;
                 self.log.follow(checkpoint.snapshot);
-                self.checkpoint = Some(checkpoint);
+                if self.claimed.is_none_or(|known| known.index <= checkpoint.snapshot.index) {
+                    self.claimed = Some(checkpoint.snapshot);
+                }
             }
             RECORD_OF_HELIX => {
                 return Err(Fatal::Mismatch(
@@ -210,27 +213,44 @@ mod tests {
     use crate::id::{ClusterId, NodeId};
     use crate::journal::Lsn;
 
+    fn at(term: u64, index: u64) -> Position {
+        Position { term: Term(term), index: Index(index) }
+    }
+
+    fn replay(config: &Config) -> Replay<'_> {
+        let log = Log::empty(1 << 20);
+        Replay { config, log, claimed: None, hard_state: HardState::default() }
+    }
+
+    fn checkpoint(config: &Config, hard_state: HardState, snapshot: Position) -> Record {
+        let Config { cluster, node, .. } = *config;
+        let checkpoint = Checkpoint { cluster, node, members: vec![node], hard_state, snapshot };
+        let payload = borsh::to_vec(&checkpoint).expect("memory takes a write").into();
+        Record { lsn: Lsn(1), kind: RECORD_CHECKPOINT, payload }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_there_once_is_expected_whatever_a_later_checkpoint_says() {
+        let config = Config::new(NodeId(1), ClusterId(1), [NodeId(1)]).expect("a configuration");
+        let mut replay = replay(&config);
+        for snapshot in [at(2, 7), at(0, 0), at(3, 5)] {
+            let taken = replay.take(checkpoint(&config, HardState::default(), snapshot));
+            assert!(taken.is_ok());
+        }
+        assert_eq!(replay.claimed, Some(at(2, 7)));
+    }
+
     #[test]
     fn a_record_of_what_nobody_can_have_reached_is_refused() {
         let config = Config::new(NodeId(1), ClusterId(1), [NodeId(1)]).expect("a configuration");
-        let taken = |term, snapshot: Position| {
+        let taken = |term, snapshot| {
             let hard_state = HardState { term: Term(term), vote: None };
-            let members = vec![NodeId(1)];
-            let Config { cluster, node, .. } = config;
-            let checkpoint = Checkpoint { cluster, node, members, hard_state, snapshot };
-            let records = [
-                (RECORD_HARD_STATE, borsh::to_vec(&hard_state)),
-                (RECORD_CHECKPOINT, borsh::to_vec(&checkpoint)),
-            ];
-            let log = Log::empty(1 << 20);
-            let (config, checkpoint) = (&config, None);
-            let mut replay = Replay { config, log, checkpoint, hard_state: HardState::default() };
-            records.map(|(kind, payload)| {
-                let payload = payload.expect("memory does not refuse a write").into();
-                replay.take(Record { lsn: Lsn(1), kind, payload }).is_ok()
-            })
+            let payload = borsh::to_vec(&hard_state).expect("memory takes a write").into();
+            let mut replay = replay(&config);
+            let record = Record { lsn: Lsn(1), kind: RECORD_HARD_STATE, payload };
+            [record, checkpoint(&config, hard_state, snapshot)]
+                .map(|record| replay.take(record).is_ok())
         };
-        let at = |term, index| Position { term: Term(term), index: Index(index) };
         assert_eq!(taken(3, at(2, 7)), [true, true]);
         assert_eq!(taken(u64::MAX, at(2, 7)), [false, false]);
         assert_eq!(taken(3, at(u64::MAX, 7)), [true, false]);
